@@ -61,9 +61,11 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.runtime
 
 .PHONY: setup
 setup: $(VENV)/.runtime ## Install Crossdock into .venv, without running it
+	@echo "Crossdock is installed: $(BIN)/crossdock"
 
 .PHONY: setup-dev
 setup-dev: $(VENV)/.dev ## Install the tools for tests and checks too
+	@echo "Everything is installed in $(VENV)"
 
 # ------------------------------------------------------------------ run
 .PHONY: run
@@ -137,7 +139,7 @@ requirements: $(VENV)/.dev ## Lock the direct dependencies again (requirements/*
 .PHONY: sbom
 sbom: $(VENV)/.dev ## Write the software bill of materials to sbom/crossdock.cdx.json
 	@mkdir -p sbom
-	$(BIN)/cyclonedx-py requirements requirements/runtime.txt --pyproject pyproject.toml --output-reproducible \
+	$(BIN)/python -W ignore -m cyclonedx_py requirements requirements/runtime.txt --pyproject pyproject.toml --output-reproducible \
 		--of JSON --output-file sbom/crossdock.cdx.json
 	echo "sbom/crossdock.cdx.json"
 
