@@ -1,0 +1,76 @@
+"""A real PostgreSQL for every test that asks for one, and a fresh migrated database for each.
+
+`postgres_url` starts the embedded server once per run (or takes CROSSDOCK_TEST_DATABASE_URL, a superuser's address);
+`database_url` copies a migrated template, which takes a fraction of the time of migrating, and drops the copy again.
+The ledger is imported inside the fixtures so that the pure tests never load it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+TEMPLATE = "crossdock_template"
+_numbers = itertools.count(1)
+
+
+def address_of(server: str, database: str) -> str:
+    """The same server's address with another database's name."""
+    return urlunsplit(urlsplit(server)._replace(path=f"/{database}"))
+
+
+async def execute(address: str, statement: str) -> None:
+    """One statement outside a transaction, on a connection of its own."""
+    connection = await asyncpg.connect(address)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running server, as its superuser."""
+    external = os.environ.get("CROSSDOCK_TEST_DATABASE_URL")
+    if external:
+        yield external
+        return
+    from crossdock.ledger.embedded import EmbeddedPostgres  # noqa: PLC0415
+
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg") / "data")
+    address = server.start()
+    try:
+        yield address
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_url: str) -> str:
+    """The name of a migrated, empty database that is only ever copied."""
+    from crossdock.ledger.migrate import migrate  # noqa: PLC0415
+
+    async def prepare() -> None:
+        await execute(postgres_url, f"DROP DATABASE IF EXISTS {TEMPLATE}")
+        await execute(postgres_url, f"CREATE DATABASE {TEMPLATE}")
+        await migrate(address_of(postgres_url, TEMPLATE))
+
+    asyncio.run(prepare())
+    return TEMPLATE
+
+
+@pytest.fixture
+async def database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
+    """The address of a fresh, migrated, empty database of this test's own."""
+    name = f"crossdock_{os.getpid()}_{next(_numbers)}"
+    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    try:
+        yield address_of(postgres_url, name)
+    finally:
+        await execute(postgres_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
