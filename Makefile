@@ -21,7 +21,7 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 pyth
 	if $$candidate -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2])' >/dev/null 2>&1; \
 	then command -v $$candidate; break; fi; done)
 
-PIP_INSTALL = $(BIN)/python -m pip install --quiet --require-hashes --requirement
+PIP_INSTALL = $(BIN)/python -m pip install -qq --require-hashes --requirement
 
 .PHONY: help
 help: ## Show this list
@@ -46,7 +46,7 @@ $(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(BIN)/python
 	@echo "[2/3] Installing what Crossdock needs to run (about 30 s the first time)"
 	$(PIP_INSTALL) requirements/runtime.txt
 	echo "[3/3] Installing the crossdock command"
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
