@@ -1,0 +1,1 @@
+"""Crossdock: the integration backbone for distributors."""

@@ -1,0 +1,156 @@
+"""A connector declares itself once: its settings, operations, feeds, webhook and limits.
+
+The engine knows nothing else of a partner. A connector is three modules: `declaration` (this, filled in), `client`
+(wire calls) and `translate` (pure). Example:
+
+    CONNECTOR = Connector(
+        system="acme", title="Acme WMS", settings=AcmeSettings, open=AcmeClient.open,
+        operations=(Operation("wms.release", perform=release, probe=find_release),),
+        feeds=(Feed("shipments", read=read_shipments, interval_seconds=10),),
+        webhook=Webhook(read=read_webhook),
+    )
+
+An operation's `perform` and `probe` are given the opened client and a call. `perform` returns `Done` or raises an
+error of `crossdock.model.errors`; the class of the error decides what happens next, so raise the true one:
+`InDoubt` whenever the partner may have committed. `probe` answers whether the effect of a call is already there,
+found by business key: `Done` (it is, with what the partner knows) or None (it is not).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from crossdock.model.errors import CrossdockError
+from crossdock.model.facts import Fact
+from crossdock.model.orders import Order
+
+
+class Exchange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One request and its answer, masked, as the timeline shows it."""
+
+    method: str
+    url: str
+    status: int = 0
+    request: str = ""
+    response: str = ""
+    milliseconds: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One step to be done. `key` is the idempotency key (stable over attempts); `number` our order number.
+
+    `order` is the accepted order, `payload` the step's own JSON (decode it with the operation's type), `results` the
+    JSON results of the steps that this one needed, by step name. `exchanges` collects what went over the wire.
+    """
+
+    key: str
+    number: str
+    name: str
+    operation: str
+    order: Order
+    payload: bytes
+    results: Mapping[str, bytes]
+    attempt: int = 1
+    traceparent: str = ""
+    exchanges: list[Exchange] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The effect is there. `result` is JSON kept on the step and handed to steps that need it."""
+
+    result: bytes = b"{}"
+    external_id: str = ""
+
+
+Perform = Callable[[Any, Call], Awaitable[Done]]
+PerformMany = Callable[[Any, Sequence[Call]], Awaitable[Sequence["Done | CrossdockError"]]]
+Probe = Callable[[Any, Call], Awaitable["Done | None"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Something the partner can be asked to do.
+
+    Give `perform` (one call) or `perform_many` (a batch, up to `batch_max`, outcomes in the order of the calls).
+    `probe` is None only where `repeatable` is true: the partner itself makes repetition harmless (reads, or an
+    honoured idempotency key). `settle_seconds`: how long after an ambiguous end the partner may still be committing,
+    so how long to wait before the probe. `timeout_seconds` bounds a call.
+    """
+
+    name: str
+    perform: Perform | None = None
+    perform_many: PerformMany | None = None
+    probe: Probe | None = None
+    repeatable: bool = False
+    batch_max: int = 1
+    concurrency: int = 4
+    settle_seconds: float = 1.0
+    timeout_seconds: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Facts read from a feed. `cursor` is kept once they are committed; `more` asks for the next page at once."""
+
+    facts: Sequence[Fact]
+    cursor: str
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Something to be polled: `read(client, connection, cursor)`; the cursor is "" at first."""
+
+    name: str
+    read: Callable[[Any, str, str], Awaitable[Page]]
+    interval_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Facts pushed to us. The signature is verified over the raw body before `read` sees it.
+
+    `read(client, connection, headers, body)` translates; it may call the partner (thin notifications).
+    """
+
+    read: Callable[[Any, str, Mapping[str, str], bytes], Awaitable[Sequence[Fact]]]
+
+
+class Open(Protocol):
+    """Opens the partner's client for a connection's settings; closed when the process stops."""
+
+    def __call__(self, settings: Any) -> AbstractAsyncContextManager[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """A partner system's kind. `settings` is a msgspec Struct; fields named in `secrets` are never shown.
+
+    `check(client)` proves address and credentials with one harmless call; it raises an error a shopkeeper understands.
+    """
+
+    system: str
+    title: str
+    settings: type[Any]
+    open: Open
+    operations: tuple[Operation, ...] = ()
+    feeds: tuple[Feed, ...] = ()
+    webhook: Webhook | None = None
+    secrets: tuple[str, ...] = ()
+    check: Callable[[Any], Awaitable[None]] | None = None
+
+    def operation(self, name: str) -> Operation:
+        """Raises KeyError when the connector has no such operation."""
+        return {operation.name: operation for operation in self.operations}[name]
+
+    def feed(self, name: str) -> Feed:
+        """Raises KeyError when the connector has no such feed."""
+        return {feed.name: feed for feed in self.feeds}[name]

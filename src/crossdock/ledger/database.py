@@ -1,0 +1,45 @@
+"""The pool and the named queries.
+
+`json` columns come and go as bytes: the model's own encoder and decoder are faster than a second round through
+text, and what was written is what is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import resources
+from types import MappingProxyType
+from typing import Any, Final
+
+import asyncpg
+
+_NAME: Final = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
+
+Connection = Any
+"""An asyncpg connection, or a pool's proxy of one."""
+
+
+async def _prepare(connection: Connection) -> None:
+    await connection.set_type_codec(
+        "json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary",
+    )  # fmt: skip
+
+
+async def open_pool(dsn: str, *, size: int = 10) -> asyncpg.Pool[Any]:
+    """Open a pool of at most `size` connections. Every commit waits for the disk (law 1)."""
+    pool: asyncpg.Pool[Any] = await asyncpg.create_pool(
+        dsn, min_size=min(2, size), max_size=size, init=_prepare, command_timeout=60,
+        server_settings={"synchronous_commit": "on", "application_name": "crossdock", "jit": "off"},
+    )  # fmt: skip
+    return pool
+
+
+class Queries:
+    """The named statements of one file in `ledger/queries`: each begins with `-- name: x` and a comment."""
+
+    @staticmethod
+    def load(name: str) -> Mapping[str, str]:
+        text = resources.files("crossdock.ledger").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
+        parts = _NAME.split(text)[1:]
+        return MappingProxyType(dict(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True)))

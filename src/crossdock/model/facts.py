@@ -1,0 +1,107 @@
+"""Facts: what arrived. Events: what happened. Steps: what is to be done at one system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import msgspec
+
+from crossdock.model.documents import Customer, InventoryBalance, PriceAgreement, Product
+from crossdock.model.fulfilment import Shipment
+from crossdock.model.orders import OrderPlaced
+
+
+class OrderPaid(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The channel reports the buyer's payment; may arrive before the order."""
+
+    channel_number: str
+    reference: str
+    paid_at: datetime
+
+
+class CancellationRequested(msgspec.Struct, frozen=True, omit_defaults=True):
+    channel_number: str
+    requested_at: datetime
+    reason: str = ""
+
+
+class FulfilmentShorted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The warehouse could not pick `quantity` (base units) of a SKU of an instruction and will not ship it."""
+
+    fulfilment_number: str
+    warehouse: str
+    sku: str
+    quantity: str
+    at: datetime
+    line: str = ""
+    reason: str = ""
+
+
+class DeliveryReported(msgspec.Struct, frozen=True, omit_defaults=True):
+    tracking: str
+    delivered_at: datetime
+
+
+class BalancesReported(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A page of absolute balances from one owner."""
+
+    balances: tuple[InventoryBalance, ...]
+
+
+FACT_BODIES: Final[Mapping[str, Any]] = MappingProxyType({
+    "order.placed": OrderPlaced,
+    "order.paid": OrderPaid,
+    "order.cancellation_requested": CancellationRequested,
+    "shipment.confirmed": Shipment,
+    "fulfilment.shorted": FulfilmentShorted,
+    "delivery.reported": DeliveryReported,
+    "balances.reported": BalancesReported,
+    "product.published": Product,
+    "customer.published": Customer,
+    "price.published": PriceAgreement,
+})  # fmt: skip
+"""Fact kind -> type of its canonical body."""
+
+
+class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that arrived, translated. Unique by (connection, kind, business_key, version).
+
+    `subject` is what the fact is about, in the sender's words (for order facts the channel's order number, for
+    warehouse facts the fulfilment number). `body` is the canonical body as JSON, `raw` the payload as received.
+    """
+
+    connection: str
+    kind: str
+    business_key: str
+    body: bytes
+    raw: bytes
+    version: str = "1"
+    subject: str = ""
+    occurred_at: datetime | None = None
+    traceparent: str = ""
+
+
+class EventDraft(msgspec.Struct, frozen=True):
+    """What happened in the business, past tense; the ledger gives it its place in the document's history."""
+
+    type: str
+    body: dict[str, Any] = {}
+
+
+StepState = Literal["waiting", "ready", "sending", "in_doubt", "done", "cancelled", "failed", "quarantined"]
+
+
+class StepDraft(msgspec.Struct, frozen=True):
+    """One thing to be done at one system. `name` is unique in the order; `needs` are names that must be done first.
+
+    The idempotency key towards the partner is "<order number>/<name>".
+    """
+
+    name: str
+    connection: str
+    operation: str
+    needs: tuple[str, ...] = ()
+    payload: bytes = b"{}"

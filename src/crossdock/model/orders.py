@@ -1,0 +1,185 @@
+"""The order: as the channel placed it, as we accepted it, and how far it has come."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from crossdock.model.documents import Address
+from crossdock.model.values import Money, Quantity
+
+FulfilmentPolicy = Literal["complete", "split", "backorder"]
+OrderState = Literal["accepted", "held", "refused", "shipping", "shipped", "completed", "cancelled"]
+PaymentMethod = Literal["terms", "card", "collected"]
+"""terms: on account, invoiced. card: we authorise and capture. collected: the channel collects (marketplace)."""
+
+
+class PaymentIntent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the buyer pays. `token` is a payment provider's token, never a card number."""
+
+    method: PaymentMethod
+    token: str = ""
+
+
+class PlacedLine(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A line as the channel sent it: `sku` or `gtin`; `unit_price` (net of tax, per `quantity.unit`) or "price me"."""
+
+    line: str
+    quantity: Quantity
+    sku: str = ""
+    gtin: str = ""
+    unit_price: Money | None = None
+    name: str = ""
+    note: str = ""
+
+
+class OrderPlaced(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The body of an `order.placed` fact and of `POST /v1/orders`. `placed_at` keeps the channel's own offset."""
+
+    channel_number: str
+    placed_at: datetime
+    currency: str
+    ship_to: Address
+    lines: tuple[PlacedLine, ...]
+    payment: PaymentIntent
+    customer: str = ""
+    customer_reference: str = ""
+    order_type: str = ""
+    bill_to: Address | None = None
+    fulfilment: FulfilmentPolicy | None = None
+    requested_on: date | None = None
+    note: str = ""
+
+
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why something was refused or held: field, rule, who must act, what to do next. `line` is "" for the order."""
+
+    code: str
+    message: str
+    owner: str
+    next_action: str
+    line: str = ""
+    field: str = ""
+
+
+class PriceProvenance(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the line's price comes from: `source` is contract, list or channel; all prices per base unit."""
+
+    source: Literal["contract", "list", "channel"]
+    expected: Decimal
+    agreement: str = ""
+    quantity_min: Decimal = Decimal(1)
+    asked: Decimal | None = None
+    deviation_percent: Decimal = Decimal(0)
+    priced_on: date | None = None
+
+
+class Allocation(msgspec.Struct, frozen=True):
+    """`quantity` base units promised from `location`."""
+
+    location: str
+    quantity: Decimal
+
+
+class OrderLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An accepted line. `quantity` is in base units; `ordered` is as the buyer asked; `unit_price` per base unit, net;
+    `amount` = quantity x unit_price rounded half up once."""
+
+    line: str
+    sku: str
+    name: str
+    ordered: Quantity
+    quantity: Quantity
+    unit_price: Money
+    amount: Money
+    price: PriceProvenance
+    tax_category: str
+    allocations: tuple[Allocation, ...] = ()
+    backordered: Decimal = Decimal(0)
+
+
+class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A customer's commitment to buy, as accepted by us. Never changes; progress is kept beside it."""
+
+    order_id: int
+    number: str
+    channel: str
+    channel_number: str
+    order_type: str
+    region: str
+    currency: str
+    placed_at: datetime
+    accepted_at: datetime
+    ship_to: Address
+    lines: tuple[OrderLine, ...]
+    net: Money
+    payment: PaymentIntent
+    plan: str
+    fulfilment: FulfilmentPolicy
+    customer: str = ""
+    customer_reference: str = ""
+    payment_term_days: int = 0
+    tax_exempt: bool = False
+    bill_to: Address | None = None
+    requested_on: date | None = None
+    note: str = ""
+
+
+class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A business stop: `cause` groups holds in the console, `reasons` say it in sentences."""
+
+    cause: str
+    owner: str
+    next_action: str
+    since: datetime
+    reasons: tuple[Reason, ...] = ()
+
+
+class LineProgress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Base units. ordered = open + shipped + backordered + cancelled; `open` is derived, so it always holds."""
+
+    ordered: Decimal
+    shipped: Decimal = Decimal(0)
+    backordered: Decimal = Decimal(0)
+    cancelled: Decimal = Decimal(0)
+
+    @property
+    def open(self) -> Decimal:
+        return self.ordered - self.shipped - self.backordered - self.cancelled
+
+
+class LineTax(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The tax engine's word on a line: `amount` for the whole ordered quantity."""
+
+    code: str
+    rate: Decimal
+    amount: Decimal
+
+
+class OrderProgress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far an order has come. `milestones` maps a milestone's name to when it was reached (ISO 8601, UTC)."""
+
+    state: OrderState
+    lines: dict[str, LineProgress]
+    hold: Hold | None = None
+    refused: tuple[Reason, ...] = ()
+    taxes: dict[str, LineTax] = {}
+    milestones: dict[str, str] = {}
+    numbers: dict[str, str] = {}
+    shipments: tuple[str, ...] = ()
+    paid: bool = False
+
+
+class OrderAcknowledgment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Our answer to a placed order: accepted, held or refused, every reason by line."""
+
+    number: str
+    channel_number: str
+    state: OrderState
+    net: Money | None = None
+    lines: tuple[OrderLine, ...] = ()
+    hold: Hold | None = None
+    reasons: tuple[Reason, ...] = ()
