@@ -33,7 +33,7 @@ CREATE INDEX facts_quarantined ON facts (fact_id) WHERE state = 'quarantined';
 CREATE INDEX facts_order ON facts (order_id) WHERE order_id IS NOT NULL;
 
 -- Master data, each kept whole in `body`; `changed` is the reference version at which the row last changed.
-CREATE TABLE reference_version (only boolean PRIMARY KEY DEFAULT true CHECK (only), version bigint NOT NULL);
+CREATE TABLE reference_version (single boolean PRIMARY KEY DEFAULT true CHECK (single), version bigint NOT NULL);
 INSERT INTO reference_version (version) VALUES (0);
 CREATE TABLE products (
     sku         text PRIMARY KEY,
@@ -113,7 +113,6 @@ CREATE TABLE orders (
     plan            text NOT NULL,
     placed_at       timestamptz NOT NULL,
     accepted_at     timestamptz NOT NULL,
-    fact_id         bigint NOT NULL,
     traceparent     text NOT NULL DEFAULT '',
     body            json NOT NULL,
     UNIQUE (channel_number, channel)

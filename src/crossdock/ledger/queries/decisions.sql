@@ -1,0 +1,131 @@
+-- name: lock_progress
+-- The progress of orders, locked in one order: decisions about one order happen one after the other.
+SELECT order_id, version, event_count, steps_open, progress
+FROM order_progress WHERE order_id = ANY ($1::bigint[]) ORDER BY order_id FOR UPDATE;
+
+-- name: read_bodies
+-- Accepted orders by id.
+SELECT order_id, body FROM orders WHERE order_id = ANY ($1::bigint[]);
+
+-- name: read_step_views
+-- All steps of orders, as rules see them.
+SELECT order_id, name, connection, operation, state FROM steps WHERE order_id = ANY ($1::bigint[]) ORDER BY order_id, created_at, name;
+
+-- name: write_progress
+-- The new progress; `version` guards against a decision made on an older one.
+UPDATE order_progress p
+SET state = d.state, version = p.version + 1, event_count = p.event_count + d.events_added,
+    steps_open = p.steps_open + d.steps_added, hold_cause = d.hold_cause, hold_owner = d.hold_owner,
+    held_since = CASE WHEN d.hold_cause IS NULL THEN NULL ELSE coalesce(p.held_since, $9) END,
+    decided_at = $9, progress = d.progress
+FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::integer[], $5::integer[], $6::text[], $7::text[], $8::json[])
+  AS d (order_id, version, state, events_added, steps_added, hold_cause, hold_owner, progress)
+WHERE p.order_id = d.order_id AND p.version = d.version;
+
+-- name: cancel_steps
+-- Drop steps that have not begun; returns how many of each order.
+WITH dropped AS (
+    UPDATE steps s SET state = 'cancelled', done_at = $3
+    FROM unnest($1::bigint[], $2::text[]) AS c (order_id, name)
+    WHERE s.order_id = c.order_id AND s.name = c.name AND s.state IN ('waiting', 'ready', 'quarantined')
+    RETURNING s.order_id
+)
+SELECT order_id, count(*)::integer AS dropped FROM dropped GROUP BY order_id;
+
+-- name: subtract_steps_open
+-- Steps that were dropped are no longer open.
+UPDATE order_progress p SET steps_open = p.steps_open - d.dropped
+FROM unnest($1::bigint[], $2::integer[]) AS d (order_id, dropped) WHERE p.order_id = d.order_id;
+
+-- name: unblock_steps
+-- Waiting steps whose needs are all done (or dropped) may begin. The orders' progress rows are locked by the caller,
+-- so no two transactions can each miss the other's finished step.
+UPDATE steps s SET state = 'ready', due_at = $2
+WHERE s.order_id = ANY ($1::bigint[]) AND s.state = 'waiting'
+  AND NOT EXISTS (
+    SELECT FROM steps n
+    WHERE n.order_id = s.order_id AND n.name = ANY (s.needs) AND n.state NOT IN ('done', 'cancelled')
+  );
+
+-- name: ship_stock
+-- Goods left: the reservation is used up, on hand falls, and the departure is remembered.
+WITH given AS (
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::numeric[], $6::text[], $7::timestamptz[])
+      AS e (order_id, line, location, sku, quantity, shipment, at)
+), used AS (
+    UPDATE reservations r SET shipped = r.shipped + least(g.quantity, r.quantity - r.shipped - r.released)
+    FROM (SELECT order_id, line, location, sum(quantity) AS quantity FROM given GROUP BY 1, 2, 3) AS g
+    WHERE r.order_id = g.order_id AND r.line = g.line AND r.location = g.location
+    RETURNING r.sku, r.location, least(g.quantity, r.quantity - (r.shipped - least(g.quantity, r.quantity - r.shipped - r.released)) - r.released) AS freed
+), remembered AS (
+    INSERT INTO stock_departures (sku, location, at, quantity, order_id, shipment)
+    SELECT sku, location, at, quantity, order_id, shipment FROM given
+)
+UPDATE stock s SET on_hand = s.on_hand - g.quantity, reserved = greatest(s.reserved - g.quantity, 0)
+FROM (SELECT sku, location, sum(quantity) AS quantity FROM given GROUP BY sku, location) AS g
+WHERE s.sku = g.sku AND s.location = g.location;
+
+-- name: release_stock
+-- Reservations given back, never more than is still held.
+WITH given AS (
+    SELECT order_id, line, location, sku, sum(quantity) AS quantity
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::numeric[])
+      AS e (order_id, line, location, sku, quantity)
+    GROUP BY order_id, line, location, sku
+), held AS (
+    SELECT r.order_id, r.line, r.location, r.sku, least(g.quantity, r.quantity - r.shipped - r.released) AS quantity
+    FROM reservations r JOIN given g USING (order_id, line, location)
+), given_back AS (
+    UPDATE reservations r SET released = r.released + h.quantity
+    FROM held h WHERE r.order_id = h.order_id AND r.line = h.line AND r.location = h.location AND h.quantity > 0
+)
+UPDATE stock s SET reserved = s.reserved - h.quantity
+FROM (SELECT sku, location, sum(quantity) AS quantity FROM held WHERE location <> '' GROUP BY sku, location) AS h
+WHERE s.sku = h.sku AND s.location = h.location;
+
+-- name: release_credit
+-- What left the customers' open orders.
+UPDATE accounts a SET open_orders = greatest(a.open_orders - g.amount, 0)
+FROM (SELECT customer, sum(amount) AS amount FROM unnest($1::text[], $2::numeric[]) AS t (customer, amount)
+      GROUP BY customer) AS g
+WHERE a.customer = g.customer;
+
+-- name: insert_shipments
+-- Shipments correlated to their orders, with their packages.
+WITH shipped AS (
+    INSERT INTO shipments (shipment, connection, order_id, warehouse, shipped_at, received_at, part)
+    SELECT shipment, connection, order_id, warehouse, shipped_at, $7, part
+    FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::timestamptz[], $6::json[])
+      AS s (shipment, connection, order_id, warehouse, shipped_at, part)
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO shipment_packages (tracking, sscc, shipment, order_id)
+SELECT tracking, sscc, shipment, order_id
+FROM unnest($8::text[], $9::text[], $10::text[], $11::bigint[]) AS p (tracking, sscc, shipment, order_id)
+ON CONFLICT DO NOTHING;
+
+-- name: insert_invoices
+-- Invoices that the ERP posted; the amount moves to the account's open invoices.
+WITH posted AS (
+    INSERT INTO invoices (order_id, shipment, number, customer, currency, net, tax, posted_at)
+    SELECT order_id, shipment, number, customer, currency, net, tax, $8
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::numeric[])
+      AS i (order_id, shipment, number, customer, currency, net, tax)
+    ON CONFLICT DO NOTHING
+    RETURNING customer, net + tax AS amount
+)
+UPDATE accounts a SET open_invoices = a.open_invoices + g.amount
+FROM (SELECT customer, sum(amount) AS amount FROM posted GROUP BY customer) AS g WHERE a.customer = g.customer;
+
+-- name: insert_payments
+-- Movements of money at the payment provider.
+INSERT INTO payments (order_id, kind, reference, currency, amount, external_id, at)
+SELECT order_id, kind, reference, currency, amount, external_id, $7
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::numeric[], $6::text[])
+  AS p (order_id, kind, reference, currency, amount, external_id)
+ON CONFLICT DO NOTHING;
+
+-- name: mark_delivered
+-- The carrier delivered these packages.
+UPDATE shipments s SET delivered_at = $2
+FROM shipment_packages p WHERE p.tracking = ANY ($1::text[]) AND s.shipment = p.shipment AND s.order_id = p.order_id;

@@ -1,0 +1,1 @@
+"""What follows: pure decisions. No I/O, no clock, no randomness."""

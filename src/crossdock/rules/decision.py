@@ -1,0 +1,53 @@
+"""What a rule answers: the new progress of an order and everything that follows from it.
+
+The ledger writes a decision in one transaction; the engine executes its steps.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from crossdock.model.facts import EventDraft, StepDraft
+from crossdock.model.fulfilment import Invoice, Payment, ShipmentPart
+from crossdock.model.orders import OrderProgress
+
+
+class StockEffect(msgspec.Struct, frozen=True):
+    """`ship`: the goods left, on hand and reservation fall. `release`: the reservation falls, the goods stay.
+
+    `quantity` is in base units; `location` "" is stock that an order waits for.
+    """
+
+    kind: Literal["ship", "release"]
+    line: str
+    location: str
+    sku: str
+    quantity: Decimal
+
+
+class StepView(msgspec.Struct, frozen=True):
+    """What rules may know of a step that exists."""
+
+    name: str
+    connection: str
+    operation: str
+    state: str
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """`cancel_steps` names steps that are dropped if they have not begun. `credit_released` leaves the open orders of
+    the customer's account; what `invoice` adds to its open invoices the ledger derives from the invoice."""
+
+    progress: OrderProgress
+    events: tuple[EventDraft, ...] = ()
+    steps: tuple[StepDraft, ...] = ()
+    cancel_steps: tuple[str, ...] = ()
+    stock: tuple[StockEffect, ...] = ()
+    credit_released: Decimal = Decimal(0)
+    part: ShipmentPart | None = None
+    invoice: Invoice | None = None
+    payment: Payment | None = None
+    delivered: str = ""

@@ -1,0 +1,208 @@
+"""What follows from facts about an accepted order: shipments, short picks, payments, cancellations, deliveries.
+
+Every function is pure: (order, progress, fact) -> Decision. Quantities are base units; a part's money is the
+difference of two rounded running totals, so the parts add up to the whole to the cent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+
+from crossdock.model.errors import Refused
+from crossdock.model.facts import CancellationRequested, EventDraft, FulfilmentShorted, OrderPaid
+from crossdock.model.fulfilment import PartLine, Shipment, ShipmentPart, ShippedLine
+from crossdock.model.orders import LineProgress, LineTax, Order, OrderLine, OrderProgress, OrderState
+from crossdock.model.values import Money, Quantity, part_amount
+from crossdock.policy.plans import Plan
+from crossdock.rules.decision import Decision, StepView, StockEffect
+from crossdock.rules.plan import COMPENSATION, Routes, plan_compensation, plan_shipment
+
+NOT_BEGUN = ("waiting", "ready")
+
+
+def decide_shipment(
+    order: Order, progress: OrderProgress, shipment: Shipment, steps: Sequence[StepView], plan: Plan, routes: Routes,
+) -> Decision:  # fmt: skip
+    """Correlate a shipment to the order's lines and lay the steps that follow it.
+
+    Raises Refused `shipment_unmatched` when goods left that the order does not (any longer) ask for: a person decides.
+    """
+    if shipment.number in progress.shipments:
+        return Decision(progress)
+    by_line = {line.line: line for line in order.lines}
+    lines = dict(progress.lines)
+    part_lines = []
+    effects = []
+    for shipped in shipment.lines:
+        for name, quantity in _correlate(order, lines, shipped, shipment.warehouse):
+            line = by_line[name]
+            part_lines.append(_part_line(line, lines[name], progress.taxes.get(name), quantity))
+            lines[name] = msgspec.structs.replace(lines[name], shipped=lines[name].shipped + quantity)
+            effects.append(StockEffect("ship", name, shipment.warehouse, line.sku, quantity))
+    currency = order.currency
+    net = sum((line.net for line in part_lines), Decimal(0))
+    tax = sum((line.tax for line in part_lines), Decimal(0))
+    everything_left = all(line.open == 0 and line.backordered == 0 for line in lines.values())
+    part = ShipmentPart(
+        shipment=shipment.number, warehouse=shipment.warehouse, shipped_at=shipment.shipped_at, lines=tuple(part_lines),
+        net=Money(net, currency), tax=Money(tax, currency), packages=shipment.packages, final=everything_left,
+    )  # fmt: skip
+    after = msgspec.structs.replace(
+        progress, lines=lines, shipments=(*progress.shipments, shipment.number),
+        state="shipped" if everything_left else "shipping",
+        milestones={**progress.milestones, f"shipped:{shipment.number}": shipment.shipped_at.isoformat()},
+    )  # fmt: skip
+    event = EventDraft("ShipmentConfirmed", {
+        "shipment": shipment.number, "warehouse": shipment.warehouse, "final": everything_left,
+        "lines": [{"line": line.line, "sku": line.sku, "quantity": str(line.quantity.value)} for line in part_lines],
+    })  # fmt: skip
+    standing = [view for view in steps if not _is_undone(view, steps)]
+    new_steps = plan_shipment(order, part, plan, routes, standing)
+    return Decision(after, (event,), new_steps, stock=tuple(effects), part=part)
+
+
+def decide_short(order: Order, progress: OrderProgress, short: FulfilmentShorted) -> Decision:
+    """What a warehouse cannot pick waits for supply: it leaves the reservation and stays owed to the customer."""
+    wanted = Decimal(short.quantity)
+    lines = dict(progress.lines)
+    effects = []
+    for line in order.lines:
+        if line.sku != short.sku or (short.line and line.line != short.line) or wanted <= 0:
+            continue
+        quantity = min(wanted, lines[line.line].open)
+        if quantity > 0:
+            now = lines[line.line]
+            lines[line.line] = msgspec.structs.replace(now, backordered=now.backordered + quantity)
+            effects.append(StockEffect("release", line.line, short.warehouse, line.sku, quantity))
+            wanted -= quantity
+    body = {"warehouse": short.warehouse, "sku": short.sku, "quantity": short.quantity, "reason": short.reason}
+    after = msgspec.structs.replace(progress, lines=lines)
+    return Decision(after, (EventDraft("PickShorted", body),), stock=tuple(effects))
+
+
+def decide_paid(progress: OrderProgress, paid: OrderPaid) -> Decision:
+    if progress.paid:
+        return Decision(progress)
+    milestones = {**progress.milestones, "paid": paid.paid_at.isoformat()}
+    after = msgspec.structs.replace(progress, paid=True, milestones=milestones)
+    return Decision(after, (EventDraft("PaymentReported", {"reference": paid.reference}),))
+
+
+def decide_cancellation(
+    order: Order, progress: OrderProgress, steps: Sequence[StepView], request: CancellationRequested,
+) -> Decision:  # fmt: skip
+    """Cancel what has not been handed to a warehouse, undo what was done, and ask warehouses for the rest.
+
+    Raises Refused `cancellation_too_late` when everything has left.
+    """
+    if progress.state in ("cancelled", "refused"):
+        return Decision(progress)
+    if progress.state in ("shipped", "completed"):
+        raise Refused(
+            "cancellation_too_late", "Everything has already left the warehouse.", next_action="Offer a return instead."
+        )
+    # A release that is under way counts as handed over: its end is seen by decide_done, which then undoes it.
+    handed_over = {
+        view.name.removeprefix("wms.release:").split("#")[0] for view in steps
+        if view.operation == "wms.release" and view.state not in ("cancelled", "failed", *NOT_BEGUN)
+    }  # fmt: skip
+    dropped = tuple(view.name for view in steps if view.state in NOT_BEGUN)
+    after = msgspec.structs.replace(
+        progress, milestones={**progress.milestones, "cancellation_requested": request.requested_at.isoformat()}
+    )
+    if progress.shipments:
+        # Part of it has left: the sale, the payment and the channel's order stand; only the rest is called back.
+        undo = tuple(step for step in plan_compensation(steps, request.reason) if step.operation == "wms.cancel")
+        dropped = tuple(name for name in dropped if name.startswith("wms.release"))
+    else:
+        undo = plan_compensation(steps, request.reason)
+    event = EventDraft("CancellationRequested", {"reason": request.reason})
+    closed = cancel_lines(order, after, handed_over)
+    if progress.state == "held":
+        # A held order reserves nothing and uses no credit.
+        closed = msgspec.structs.replace(closed, stock=(), credit_released=Decimal(0))
+    state: OrderState = "cancelled" if not handed_over and not progress.shipments else progress.state
+    hold = None if state == "cancelled" else closed.progress.hold
+    return msgspec.structs.replace(
+        closed, progress=msgspec.structs.replace(closed.progress, state=state, hold=hold),
+        events=(event, *closed.events), steps=undo, cancel_steps=dropped,
+    )  # fmt: skip
+
+
+def cancel_lines(order: Order, progress: OrderProgress, except_at: set[str] | frozenset[str]) -> Decision:
+    """Cancel every open or waiting quantity but what is with the warehouses `except_at`."""
+    lines = dict(progress.lines)
+    effects = []
+    credit = Decimal(0)
+    for line in order.lines:
+        now = lines[line.line]
+        kept = sum((a.quantity for a in line.allocations if a.location in except_at), Decimal(0))
+        kept = min(max(kept - now.shipped, Decimal(0)), now.open)
+        quantity = now.open - kept
+        for allocation in line.allocations:
+            if allocation.location not in except_at and quantity > 0:
+                effects.append(StockEffect("release", line.line, allocation.location, line.sku, allocation.quantity))
+        if now.backordered:
+            effects.append(StockEffect("release", line.line, "", line.sku, now.backordered))
+        gone = quantity + now.backordered
+        if gone > 0:
+            already = now.shipped + now.cancelled
+            credit += part_amount(line.amount.amount, line.quantity.value, already, gone, order.currency)
+            lines[line.line] = LineProgress(now.ordered, now.shipped, Decimal(0), now.cancelled + gone)
+    after = msgspec.structs.replace(progress, lines=lines)
+    events = (EventDraft("LinesCancelled", {}),) if effects else ()
+    return Decision(after, events, stock=tuple(effects), credit_released=credit if uses_credit(order) else Decimal(0))
+
+
+def decide_delivered(progress: OrderProgress, tracking: str, delivered_at: datetime) -> Decision:
+    key = f"delivered:{tracking}"
+    if key in progress.milestones:
+        return Decision(progress)
+    after = msgspec.structs.replace(progress, milestones={**progress.milestones, key: delivered_at.isoformat()})
+    return Decision(after, (EventDraft("DeliveryReported", {"tracking": tracking}),), delivered=tracking)
+
+
+def uses_credit(order: Order) -> bool:
+    return order.payment.method == "terms" and bool(order.customer)
+
+
+def _is_undone(view: StepView, steps: Sequence[StepView]) -> bool:
+    undo = COMPENSATION.get(view.operation)
+    name = f"{undo}{view.name.removeprefix(view.operation)}"
+    return undo is not None and any(other.name == name for other in steps)
+
+
+def _correlate(
+    order: Order, lines: Mapping[str, LineProgress], shipped: ShippedLine, warehouse: str
+) -> list[tuple[str, Decimal]]:
+    """Which lines a shipped quantity belongs to: the one named, else open lines of the SKU, those at `warehouse` first."""
+    candidates = [line for line in order.lines if line.sku == shipped.sku and shipped.line in ("", line.line)]
+    candidates.sort(key=lambda line: warehouse not in {allocation.location for allocation in line.allocations})
+    rest = shipped.quantity.value
+    found = []
+    for line in candidates:
+        if shipped.quantity.unit != line.quantity.unit:
+            message = f"The warehouse shipped {shipped.sku} in {shipped.quantity.unit}, it is kept in {line.quantity.unit}."
+            raise Refused("shipment_unit", message, next_action="Let the warehouse report base units.")
+        quantity = min(rest, lines[line.line].open)
+        if quantity > 0:
+            found.append((line.line, quantity))
+            rest -= quantity
+    if rest > 0:
+        message = f"{rest} {shipped.quantity.unit} of {shipped.sku} left the warehouse that this order does not ask for."
+        action = "Ask the warehouse what was shipped; correct it there or add the goods to an order, then replay."
+        raise Refused("shipment_unmatched", message, field=shipped.sku, next_action=action)
+    return found
+
+
+def _part_line(line: OrderLine, before: LineProgress, tax: LineTax | None, quantity: Decimal) -> PartLine:
+    whole, currency = line.quantity.value, line.amount.currency
+    taken = before.shipped + before.cancelled
+    net = part_amount(line.amount.amount, whole, taken, quantity, currency)
+    tax_part = part_amount(tax.amount, whole, taken, quantity, currency) if tax else Decimal(0)
+    unit = Quantity(quantity, line.quantity.unit)
+    return PartLine(line.line, line.sku, unit, net, tax_part, tax.code if tax else "")

@@ -1,0 +1,180 @@
+"""What follows when a step of an order has ended: done, or finally refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from crossdock.model.errors import CrossdockError
+from crossdock.model.facts import EventDraft
+from crossdock.model.fulfilment import Invoice, Payment, ShipmentPart
+from crossdock.model.orders import Hold, LineTax, Order, OrderProgress, OrderState, Reason
+from crossdock.model.values import Money
+from crossdock.policy.plans import Plan
+from crossdock.rules.decision import Decision, StepView, StockEffect
+from crossdock.rules.fulfil import NOT_BEGUN, cancel_lines, uses_credit
+from crossdock.rules.plan import plan_compensation
+
+# Operation -> the event that says what happened in the business.
+EVENT_TYPES = {
+    "tax.quote": "TaxQuoted", "tax.commit": "TaxCommitted", "tax.void": "TaxVoided",
+    "payment.authorise": "PaymentAuthorised", "payment.capture": "PaymentCaptured", "payment.void": "PaymentVoided",
+    "payment.refund": "PaymentRefunded", "erp.place_order": "ErpOrderPlaced", "erp.ship": "InvoicePosted",
+    "erp.cancel_order": "ErpOrderCancelled", "wms.release": "FulfilmentReleased", "wms.cancel": "FulfilmentCancelled",
+    "channel.acknowledge": "ChannelAcknowledged", "channel.ship": "ShipmentPublished",
+    "channel.cancel": "ChannelCancelled", "channel.status": "ChannelInformed", "carrier.track": "TrackingRegistered",
+}  # fmt: skip
+
+# Only these look at the order or its steps when they end well; for all others the progress is enough.
+NEEDS_ORDER = frozenset({"erp.ship", "payment.authorise", "payment.capture", "wms.cancel"})
+
+
+def decide_done(
+    order: Order | None, progress: OrderProgress, step: StepView, payload: bytes, result: bytes, external_id: str,
+    steps: Sequence[StepView], now: datetime,
+) -> Decision:  # fmt: skip
+    """Record that a step took effect. `order` may be None unless its operation is in NEEDS_ORDER.
+
+    A step that ends well after its order was cancelled or held is undone.
+    """
+    milestones = {**progress.milestones, step.name: now.isoformat()}
+    numbers = {**progress.numbers, step.name: external_id} if external_id else progress.numbers
+    taxes = progress.taxes
+    if step.operation == "tax.quote":
+        taxes = msgspec.json.decode(result, type=dict[str, dict[str, LineTax]]).get("taxes", {})
+    after = msgspec.structs.replace(progress, milestones=milestones, numbers=numbers, taxes=taxes)
+    body = {"step": step.name, "number": external_id} if external_id else {"step": step.name}
+    event = EventDraft(EVENT_TYPES.get(step.operation, "StepDone"), body)
+    decision = Decision(after, (event,))
+    if order is not None and step.operation == "erp.ship":
+        decision = _invoiced(order, decision, payload, result, now)
+    elif order is not None and step.operation in ("payment.authorise", "payment.capture"):
+        decision = _paid(order, decision, step, payload, result, external_id)
+    elif order is not None and step.operation == "wms.cancel":
+        decision = _called_back(order, decision, step, result, steps)
+    if progress.state in ("cancelled", "held") and ":" not in step.name.partition("wms.release")[0]:
+        undo = plan_compensation([view for view in steps if view.name == step.name], "The order was stopped.")
+        known = {view.name for view in steps}
+        fresh = tuple(draft for draft in undo if draft.name not in known)
+        decision = msgspec.structs.replace(decision, steps=(*decision.steps, *fresh))
+    return decision
+
+
+def decide_refused(
+    order: Order, progress: OrderProgress, step: StepView, error: CrossdockError, steps: Sequence[StepView], plan: Plan,
+    now: datetime,
+) -> Decision | None:  # fmt: skip
+    """A partner finally said no. Undo what was done, then hold or cancel the order, its reservation released.
+
+    Returns None when the plan does not say what to do: the step is then parked for a person.
+    """
+    reaction = plan.on_refused.get(step.operation)
+    if reaction is None or progress.shipments:
+        return None
+    dropped = tuple(view.name for view in steps if view.state in NOT_BEGUN)
+    undo = plan_compensation(steps, error.message)
+    closed = cancel_lines(order, progress, frozenset())
+    reason = Reason(
+        error.code, error.message, "customer service", error.next_action or "Decide, then release or refuse the order."
+    )
+    milestones = {**progress.milestones, f"refused:{step.name}": now.isoformat()}
+    if reaction == "cancel":
+        after = msgspec.structs.replace(
+            closed.progress, state="cancelled", refused=(*progress.refused, reason), milestones=milestones
+        )
+        event = EventDraft("OrderCancelled", {"step": step.name, "code": error.code, "message": error.message})
+    else:
+        hold = Hold(f"refused:{step.operation}", reason.owner, reason.next_action, now, (reason,))
+        # The lines stay as ordered: released from stock, not cancelled, so that a release decides them anew.
+        after = msgspec.structs.replace(progress, state="held", hold=hold, milestones=milestones)
+        event = EventDraft("OrderHeld", {"step": step.name, "code": error.code, "message": error.message})
+    return msgspec.structs.replace(closed, progress=after, events=(event,), steps=undo, cancel_steps=dropped)
+
+
+def is_completed(progress: OrderProgress, steps_open: int) -> bool:
+    """All lines closed with something shipped, no step left to do."""
+    if steps_open or progress.state not in ("shipped", "shipping", "accepted"):
+        return False
+    lines = progress.lines.values()
+    return all(line.open == 0 and line.backordered == 0 for line in lines)
+
+
+def close_service_lines(progress: OrderProgress) -> OrderProgress:
+    """For plans that complete on their steps: the lines count as delivered."""
+    lines = {
+        name: msgspec.structs.replace(line, shipped=line.shipped + line.open) for name, line in progress.lines.items()
+    }
+    return msgspec.structs.replace(progress, lines=lines, state="shipped")
+
+
+def complete(progress: OrderProgress, now: datetime) -> tuple[OrderProgress, EventDraft]:
+    shipped = any(line.shipped > 0 for line in progress.lines.values())
+    milestones = {**progress.milestones, "completed" if shipped else "cancelled": now.isoformat()}
+    state: OrderState = "completed" if shipped else "cancelled"
+    after = msgspec.structs.replace(progress, state=state, milestones=milestones)
+    return after, EventDraft("OrderCompleted" if shipped else "OrderCancelled", {})
+
+
+def _invoiced(order: Order, decision: Decision, payload: bytes, result: bytes, now: datetime) -> Decision:
+    part = msgspec.json.decode(payload, type=ShipmentPart)
+    answer: dict[str, Any] = msgspec.json.decode(result)
+    number = str(answer.get("invoice") or part.shipment)
+    invoice = Invoice(number, order.number, part.shipment, part.net, part.tax, now)
+    credit = part.net.amount if uses_credit(order) else Decimal(0)
+    return msgspec.structs.replace(decision, invoice=invoice, credit_released=credit)
+
+
+def _paid(
+    order: Order, decision: Decision, step: StepView, payload: bytes, result: bytes, external_id: str
+) -> Decision:
+    if step.operation == "payment.capture":
+        part = msgspec.json.decode(payload, type=ShipmentPart)
+        payment = Payment("capture", part.shipment, part.gross, external_id)
+    else:
+        amount = Decimal(str(msgspec.json.decode(result).get("amount", order.net.amount)))
+        payment = Payment("authorisation", step.name, Money(amount, order.currency), external_id)
+    return msgspec.structs.replace(decision, payment=payment)
+
+
+class _CalledBack(msgspec.Struct, frozen=True):
+    """`cancelled`: line -> base units that the warehouse will not ship. Absent: everything of the instruction."""
+
+    cancelled: dict[str, Decimal] | None = None
+
+
+def _called_back(
+    order: Order, decision: Decision, step: StepView, result: bytes, steps: Sequence[StepView]
+) -> Decision:
+    """The warehouse says what it will not ship; that much is cancelled, the rest ships."""
+    if decision.progress.state in ("cancelled", "held"):
+        return decision
+    warehouse = step.name.removeprefix("wms.cancel:").split("#")[0]
+    called_back = msgspec.json.decode(result, type=_CalledBack, strict=False).cancelled
+    progress = decision.progress
+    lines = dict(progress.lines)
+    effects = []
+    credit = Decimal(0)
+    for line in order.lines:
+        at_warehouse = sum((a.quantity for a in line.allocations if a.location == warehouse), Decimal(0))
+        said = at_warehouse if called_back is None else called_back.get(line.line, Decimal(0))
+        now = lines[line.line]
+        gone = min(said, now.open)
+        if gone > 0:
+            share = line.amount.amount * gone / line.quantity.value
+            credit += share
+            lines[line.line] = msgspec.structs.replace(now, cancelled=now.cancelled + gone)
+            effects.append(StockEffect("release", line.line, warehouse, line.sku, gone))
+    closed = all(line.open == 0 and line.backordered == 0 for line in lines.values())
+    nothing_left = closed and not any(line.shipped for line in lines.values())
+    undo = plan_compensation(steps, "The order was cancelled.") if nothing_left else ()
+    known = {view.name for view in steps}
+    state: OrderState = "cancelled" if nothing_left else "shipped" if closed else progress.state
+    after = msgspec.structs.replace(progress, lines=lines, state=state)
+    return msgspec.structs.replace(
+        decision, progress=after, stock=tuple(effects), credit_released=credit if uses_credit(order) else Decimal(0),
+        steps=tuple(draft for draft in undo if draft.name not in known),
+    )  # fmt: skip
