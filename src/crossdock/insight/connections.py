@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import asyncpg
 import msgspec
@@ -81,7 +81,7 @@ class ConnectionState(msgspec.Struct, frozen=True):
     feeds: tuple[FeedState, ...] = ()
 
 
-async def read_connections(pool: asyncpg.Pool, now: datetime) -> tuple[ConnectionState, ...]:
+async def read_connections(pool: asyncpg.Pool[Any], now: datetime) -> tuple[ConnectionState, ...]:
     """Every configured connection, by name."""
     rows = await pool.fetch(_SQL["connections"])
     steps = await read_step_counts(pool)
@@ -89,32 +89,33 @@ async def read_connections(pool: asyncpg.Pool, now: datetime) -> tuple[Connectio
     feeds = await read_feeds(pool, now)
     return tuple(
         _state(
-            row, now,
+            row,
+            now,
             tuple(step for step in steps if step.connection == row["connection"]),
             tuple(lane for lane in lanes if lane.connection == row["connection"]),
             tuple(feed for feed in feeds if feed.connection == row["connection"]),
         )
         for row in rows
-    )  # fmt: skip
+    )
 
 
-async def read_connection(pool: asyncpg.Pool, connection: str, now: datetime) -> ConnectionState | None:
+async def read_connection(pool: asyncpg.Pool[Any], connection: str, now: datetime) -> ConnectionState | None:
     """One connection, or None if it is not configured."""
     return next((found for found in await read_connections(pool, now) if found.connection == connection), None)
 
 
-async def read_step_counts(pool: asyncpg.Pool) -> tuple[StepCount, ...]:
+async def read_step_counts(pool: asyncpg.Pool[Any]) -> tuple[StepCount, ...]:
     """All open steps, counted by connection, operation and state."""
     return tuple(StepCount(**dict(row)) for row in await pool.fetch(_SQL["step_counts"]))
 
 
-async def read_lanes(pool: asyncpg.Pool) -> tuple[LaneState, ...]:
+async def read_lanes(pool: asyncpg.Pool[Any]) -> tuple[LaneState, ...]:
     return tuple(
         LaneState(**dict(row), effective=row["override"] or row["state"]) for row in await pool.fetch(_SQL["lanes"])
     )
 
 
-async def read_feeds(pool: asyncpg.Pool, now: datetime) -> tuple[FeedState, ...]:
+async def read_feeds(pool: asyncpg.Pool[Any], now: datetime) -> tuple[FeedState, ...]:
     return tuple(_feed(row, now) for row in await pool.fetch(_SQL["feeds"]))
 
 
@@ -127,9 +128,12 @@ def _feed(row: asyncpg.Record, now: datetime) -> FeedState:
 
 
 def _state(
-    row: asyncpg.Record, now: datetime,
-    steps: tuple[StepCount, ...], lanes: tuple[LaneState, ...], feeds: tuple[FeedState, ...],
-) -> ConnectionState:  # fmt: skip
+    row: asyncpg.Record,
+    now: datetime,
+    steps: tuple[StepCount, ...],
+    lanes: tuple[LaneState, ...],
+    feeds: tuple[FeedState, ...],
+) -> ConnectionState:
     sendable = [step for step in steps if step.state in {"ready", "in_doubt", "sending"}]
     return ConnectionState(
         connection=row["connection"],

@@ -86,7 +86,7 @@ class QuarantinedStep(msgspec.Struct, frozen=True):
     since: datetime
 
 
-async def read_hold_groups(pool: asyncpg.Pool, channels: tuple[str, ...] | None = None) -> tuple[HoldGroup, ...]:
+async def read_hold_groups(pool: asyncpg.Pool[Any], channels: tuple[str, ...] | None = None) -> tuple[HoldGroup, ...]:
     """Holds by cause, the most frequent first."""
     rows = await pool.fetch(_SQL["hold_groups"], _names(channels))
     return tuple(_hold_group(row) for row in rows)
@@ -96,13 +96,23 @@ def _hold_group(row: asyncpg.Record) -> HoldGroup:
     hold = msgspec.json.decode(row["hold"], type=Hold | None) if row["hold"] else None
     example = hold.reasons[0].message if hold is not None and hold.reasons else ""
     return HoldGroup(
-        row["cause"], row["owner"], hold.next_action if hold else "", row["count"], row["oldest_at"], masked_text(example),
-    )  # fmt: skip
+        row["cause"],
+        row["owner"],
+        hold.next_action if hold else "",
+        row["count"],
+        row["oldest_at"],
+        masked_text(example),
+    )
 
 
 async def list_holds(
-    pool: asyncpg.Pool, *, cause: str = "", channels: tuple[str, ...] | None = None, cursor: str = "", limit: int = 50,
-) -> Listing[HeldOrder]:  # fmt: skip
+    pool: asyncpg.Pool[Any],
+    *,
+    cause: str = "",
+    channels: tuple[str, ...] | None = None,
+    cursor: str = "",
+    limit: int = 50,
+) -> Listing[HeldOrder]:
     """A page of held orders, oldest first."""
     key = decode_cursor(cursor, tuple[int])
     limit = bounded(limit)
@@ -111,7 +121,7 @@ async def list_holds(
     return Listing(items, encode_cursor(items[-1].order_id) if len(rows) > limit else "")
 
 
-async def list_held_order_ids(pool: asyncpg.Pool, cause: str, limit: int = 10_000) -> list[int]:
+async def list_held_order_ids(pool: asyncpg.Pool[Any], cause: str, limit: int = 10_000) -> list[int]:
     """The orders held for a cause, for a bulk action; bounded."""
     return [row["order_id"] for row in await pool.fetch(_SQL["held_order_ids"], cause, limit)]
 
@@ -121,7 +131,7 @@ def _hold_of(row: asyncpg.Record) -> Hold:
     return hold or Hold(cause=row["cause"], owner=row["owner"], next_action="", since=row["held_since"])
 
 
-async def read_quarantine_groups(pool: asyncpg.Pool) -> tuple[QuarantineGroup, ...]:
+async def read_quarantine_groups(pool: asyncpg.Pool[Any]) -> tuple[QuarantineGroup, ...]:
     """What is parked, by cause, the most frequent first."""
     return tuple(
         QuarantineGroup(**{**dict(row), "message": masked_text(row["message"])})
@@ -130,33 +140,54 @@ async def read_quarantine_groups(pool: asyncpg.Pool) -> tuple[QuarantineGroup, .
 
 
 async def list_quarantined_facts(
-    pool: asyncpg.Pool, *, connection: str = "", cause: str = "", kind: str = "", cursor: str = "", limit: int = 50,
-) -> Listing[QuarantinedFact]:  # fmt: skip
+    pool: asyncpg.Pool[Any],
+    *,
+    connection: str = "",
+    cause: str = "",
+    kind: str = "",
+    cursor: str = "",
+    limit: int = 50,
+) -> Listing[QuarantinedFact]:
     """A page of quarantined facts, oldest first."""
     key = decode_cursor(cursor, tuple[int])
     limit = bounded(limit)
     rows = await pool.fetch(
-        _SQL["quarantined_facts"], connection or None, cause or None, kind or None, key[0] if key else None, limit + 1,
-    )  # fmt: skip
+        _SQL["quarantined_facts"],
+        connection or None,
+        cause or None,
+        kind or None,
+        key[0] if key else None,
+        limit + 1,
+    )
     items = tuple(QuarantinedFact(**{**dict(row), "message": masked_text(row["message"])}) for row in rows[:limit])
     return Listing(items, encode_cursor(items[-1].fact_id) if len(rows) > limit else "")
 
 
 async def list_quarantined_steps(
-    pool: asyncpg.Pool, *, connection: str = "", cause: str = "", operation: str = "", cursor: str = "", limit: int = 50,
-) -> Listing[QuarantinedStep]:  # fmt: skip
+    pool: asyncpg.Pool[Any],
+    *,
+    connection: str = "",
+    cause: str = "",
+    operation: str = "",
+    cursor: str = "",
+    limit: int = 50,
+) -> Listing[QuarantinedStep]:
     """A page of quarantined steps, oldest orders first."""
     key = decode_cursor(cursor, tuple[int, str])
     limit = bounded(limit)
     rows = await pool.fetch(
         _SQL["quarantined_steps"],
-        connection or None, cause or None, operation or None, *(key or (None, None)), limit + 1,
-    )  # fmt: skip
+        connection or None,
+        cause or None,
+        operation or None,
+        *(key or (None, None)),
+        limit + 1,
+    )
     items = tuple(QuarantinedStep(**{**dict(row), "message": masked_text(row["message"])}) for row in rows[:limit])
     return Listing(items, encode_cursor(items[-1].order_id, items[-1].name) if len(rows) > limit else "")
 
 
-async def read_fact_payload(pool: asyncpg.Pool, fact_id: int) -> str | None:
+async def read_fact_payload(pool: asyncpg.Pool[Any], fact_id: int) -> str | None:
     """The payload of a fact as received, masked and cut for display; None if there is no such fact."""
     raw = await pool.fetchval(_SQL["fact_payload"], fact_id)
     return None if raw is None else masked_payload(bytes(raw).decode("utf-8", errors="replace"))

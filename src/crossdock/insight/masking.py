@@ -22,10 +22,22 @@ _PERSONAL_KEY: Final = re.compile(
     re.IGNORECASE,
 )
 # Names of things, not of people.
-_HARMLESS_KEY: Final = frozenset({
-    "city_code", "line_name", "product_name", "step_name", "warehouse_name", "carrier_name", "channel_name", "file_name",
-    "customer_name", "unit_name", "operation_name", "method_name",
-})  # fmt: skip
+_HARMLESS_KEY: Final = frozenset(
+    {
+        "city_code",
+        "line_name",
+        "product_name",
+        "step_name",
+        "warehouse_name",
+        "carrier_name",
+        "channel_name",
+        "file_name",
+        "customer_name",
+        "unit_name",
+        "operation_name",
+        "method_name",
+    }
+)
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SECRET_IN_TEXT: Final = re.compile(
     r"(?i)((?:bearer|basic)\s+|(?:token|secret|password|api[_-]?key|signature|authorization|session)\s*[=:]\s*)[^\s&,;\"]+"

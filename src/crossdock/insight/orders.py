@@ -113,7 +113,9 @@ def order_id_of(number: str) -> int | None:
     return int(found.group(1)) if found else None
 
 
-async def search_orders(pool: asyncpg.Pool, wanted: OrderFilter, cursor: str = "", limit: int = 50) -> Listing[OrderSummary]:
+async def search_orders(
+    pool: asyncpg.Pool[Any], wanted: OrderFilter, cursor: str = "", limit: int = 50
+) -> Listing[OrderSummary]:
     """A page of the orders that match, newest first. Raises Invalid `cursor`."""
     key = decode_cursor(cursor, tuple[int])
     before = None if key is None else key[0]
@@ -146,21 +148,37 @@ async def _matching(connection: Any, wanted: OrderFilter, before: int | None, li
 
 
 async def _page(
-    connection: Any, wanted: OrderFilter, before: int | None, limit: int,
-    *, order_ids: Sequence[int] | None = None, customers: Sequence[str] | None = None, sku: str | None = None,
-) -> list[asyncpg.Record]:  # fmt: skip
+    connection: Any,
+    wanted: OrderFilter,
+    before: int | None,
+    limit: int,
+    *,
+    order_ids: Sequence[int] | None = None,
+    customers: Sequence[str] | None = None,
+    sku: str | None = None,
+) -> list[asyncpg.Record]:
     skus = [name for name in (wanted.sku, sku) if name]
     rows = await connection.fetch(
         _SQL["search"],
-        before, wanted.state or None, wanted.customer or None, wanted.channel or None,
-        None if wanted.channels is None else list(wanted.channels), wanted.hold_cause or None,
-        skus[0] if skus else None, skus[1] if len(skus) > 1 else None, wanted.placed_since,
-        order_ids, customers, limit,
-    )  # fmt: skip
+        before,
+        wanted.state or None,
+        wanted.customer or None,
+        wanted.channel or None,
+        None if wanted.channels is None else list(wanted.channels),
+        wanted.hold_cause or None,
+        skus[0] if skus else None,
+        skus[1] if len(skus) > 1 else None,
+        wanted.placed_since,
+        order_ids,
+        customers,
+        limit,
+    )
     return list(rows)
 
 
-async def read_order(pool: asyncpg.Pool, number: str, channels: tuple[str, ...] | None = None) -> OrderDetail | None:
+async def read_order(
+    pool: asyncpg.Pool[Any], number: str, channels: tuple[str, ...] | None = None
+) -> OrderDetail | None:
     """The order with our `number`; None if there is none or it is of a channel that the asker may not see."""
     order_id = order_id_of(number)
     if order_id is None:
@@ -175,18 +193,19 @@ async def read_order(pool: asyncpg.Pool, number: str, channels: tuple[str, ...] 
         decided_at=row["decided_at"],
         customer_name=row["customer_name"],
         shipments=tuple(_shipment(found) for found in await pool.fetch(_SQL["order_shipments"], order_id)),
-        invoices=tuple(
-            InvoiceSummary(**dict(found)) for found in await pool.fetch(_SQL["order_invoices"], order_id)
-        ),
-        payments=tuple(
-            PaymentSummary(**dict(found)) for found in await pool.fetch(_SQL["order_payments"], order_id)
-        ),
+        invoices=tuple(InvoiceSummary(**dict(found)) for found in await pool.fetch(_SQL["order_invoices"], order_id)),
+        payments=tuple(PaymentSummary(**dict(found)) for found in await pool.fetch(_SQL["order_payments"], order_id)),
     )
 
 
 async def list_shipments(
-    pool: asyncpg.Pool, *, order_number: str = "", channels: tuple[str, ...] | None = None, cursor: str = "", limit: int = 50,
-) -> Listing[ShipmentSummary]:  # fmt: skip
+    pool: asyncpg.Pool[Any],
+    *,
+    order_number: str = "",
+    channels: tuple[str, ...] | None = None,
+    cursor: str = "",
+    limit: int = 50,
+) -> Listing[ShipmentSummary]:
     """A page of shipments, newest orders first; all of one order if `order_number` is given."""
     key = decode_cursor(cursor, tuple[int, str, str])
     limit = bounded(limit)
@@ -194,8 +213,12 @@ async def list_shipments(
     if order_number and order_id is None:
         return Listing(())
     rows = await pool.fetch(
-        _SQL["shipments"], order_id, None if channels is None else list(channels), *(key or (None, None, None)), limit + 1,
-    )  # fmt: skip
+        _SQL["shipments"],
+        order_id,
+        None if channels is None else list(channels),
+        *(key or (None, None, None)),
+        limit + 1,
+    )
     items = tuple(_shipment(row) for row in rows[:limit])
     last = items[-1] if len(rows) > limit else None
     return Listing(items, encode_cursor(last.order_id, last.shipment, last.connection) if last else "")
