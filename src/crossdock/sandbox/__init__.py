@@ -1,0 +1,1 @@
+"""Simulated partner systems: separate processes with their own storage, write log and fault plan."""
