@@ -36,7 +36,7 @@ BROKEN: Final[Mapping[str, Meaning]] = MappingProxyType({
     "tls": Meaning(Unavailable, Unavailable, "partner_tls", "No secure connection to the partner could be made."),
     "connect_timeout": Meaning(Unavailable, Unavailable, "partner_unreachable", "The partner did not let us in."),
     "timeout": Meaning(Unavailable, InDoubt, "partner_timeout", "The partner did not answer in time."),
-    "disconnect": Meaning(Unavailable, InDoubt, "partner_disconnected", "The connection broke before the answer was there."),
+    "disconnect": Meaning(Unavailable, InDoubt, "partner_disconnected", "The connection broke before the answer came."),
     "unreadable": Meaning(Unavailable, InDoubt, "partner_answer_unreadable", "The partner's answer cannot be read."),
     "too_large": Meaning(Unavailable, InDoubt, "partner_answer_too_large", "The partner's answer is too large."),
 })  # fmt: skip

@@ -103,9 +103,10 @@ class HttpSession:
 
     async def request(
         self, recorder: Recorder, method: str, path: str, *, write: bool, json: object = None,
-        body: bytes | None = None, content_type: str = "application/json", params: Mapping[str, str | int] | None = None,
-        headers: Mapping[str, str] | None = None, idempotency_key: str = "", expected: Collection[int] = _EXPECTED,
-        timeout_seconds: float | None = None, reads_json: bool = True,
+        body: bytes | None = None, content_type: str = "application/json",
+        params: Mapping[str, str | int] | None = None, headers: Mapping[str, str] | None = None,
+        idempotency_key: str = "", expected: Collection[int] = _EXPECTED, timeout_seconds: float | None = None,
+        reads_json: bool = True,
     ) -> Response:  # fmt: skip
         """Send once and return the answer if its status is among `expected`; otherwise raise by the failure table.
 

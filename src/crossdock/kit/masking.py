@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 import msgspec
 
@@ -26,7 +26,8 @@ PERSONAL_KEYS: Final = frozenset(
 )
 SECRET_KEYS: Final = frozenset(
     "key apikey token accesstoken refreshtoken cardtoken secret clientsecret password passphrase authorization "
-    "signature cookie setcookie session sessionid card cardnumber pan cvc cvv iban bic privatekey credential credentials".split()
+    "signature cookie setcookie session sessionid card cardnumber pan cvc cvv iban bic privatekey "
+    "credential credentials".split()
 )
 _KEY_PARTS: Final = ("email", "password", "secret", "apikey", "phone")
 # Keys that hold a masked word but name a thing. Whole keys, so nothing personal hides behind them.
@@ -36,7 +37,7 @@ _SEPARATORS: Final = re.compile(r"[_\-.\s]")
 _EMAIL: Final = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,6}")
 _SPOKEN_SECRET: Final = re.compile(
     r"(?i)\b((?:bearer|basic|session)\s+|[\w-]{0,40}(?:token|secret|password|api[_-]?key|signature|authorization)"
-    r"[\"']?\s*[=:]\s*[\"']?)[^\s&,;\"'<>]+"
+    r"[\"']?\s*[=:]\s*[\"']?(?:(?:bearer|basic|session)\s+)?)[^\s&,;\"'<>]+"
 )
 _CARD_NUMBER: Final = re.compile(r"(?<![\d.])(?:\d[ -]?){12,18}\d(?![\d.])")
 _TOKEN: Final = re.compile(r"\b(?:tok|whsec|sk|pk)_[A-Za-z0-9+/=_-]+")
@@ -80,9 +81,9 @@ def masked_url(url: str, secrets: Sequence[str] = ()) -> str:
     """The address without user, password, fragment and the values of telling parameters."""
     parts = urlsplit(url)
     found = parse_qsl(parts.query, keep_blank_values=True)
-    pairs = [(key, MASK if is_masked_key(key) else value) for key, value in found]
+    pairs = (f"{quote(key)}={MASK if is_masked_key(key) else quote(value, safe='/:,')}" for key, value in found)
     host = parts.netloc.rpartition("@")[2]
-    return masked_text(urlunsplit((parts.scheme, host, parts.path, urlencode(pairs, safe="/:,•"), "")), secrets)
+    return masked_text(urlunsplit((parts.scheme, host, parts.path, "&".join(pairs), "")), secrets)
 
 
 def masked_mapping(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +113,17 @@ def _masked(value: Any, depth: int) -> Any:
         }  # fmt: skip
     if isinstance(value, list | tuple):
         return [_masked(item, depth + 1) for item in value]
+    if isinstance(value, str) and value.startswith(("{", "[")):
+        return _masked_document(value, depth)
     return value
+
+
+def _masked_document(text: str, depth: int) -> str:
+    # Some partners hand a whole document back inside a string.
+    try:
+        return msgspec.json.encode(_masked(msgspec.json.decode(text), depth + 1)).decode()
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return text
 
 
 def _is_masked_item(key: str, item: Any) -> bool:

@@ -25,7 +25,8 @@ def decode_settings(connector: Connector, connection: str, values: Mapping[str, 
         raise _wrong(connection, missing[0], "it is missing", f"Set {missing[0]} of connection {connection!r}.")
     empty = [name for name in connector.secrets if name in values and values[name] in ("", None, [], ())]
     if empty:
-        raise _wrong(connection, empty[0], "a secret must not be empty", f"Set {empty[0]} of connection {connection!r}.")
+        next_action = f"Set {empty[0]} of connection {connection!r}."
+        raise _wrong(connection, empty[0], "a secret must not be empty", next_action)
     try:
         return msgspec.convert(dict(values), connector.settings, strict=False)
     except msgspec.ValidationError as error:

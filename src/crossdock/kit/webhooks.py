@@ -45,8 +45,9 @@ def read_secrets(texts: Sequence[str], connection: str = "") -> WebhookSecrets:
         except (binascii.Error, ValueError):
             key = b""
         if len(key) < SECRET_BYTES_MIN:
+            message = f"A webhook secret of connection {connection!r} is empty, too short or not base64."
             raise Misconfigured(
-                "webhook_secret_form", f"A webhook secret of connection {connection!r} is empty, too short or not base64.",
+                "webhook_secret_form", message,
                 field="webhook_secrets", next_action="Generate one of 24 random bytes, written whsec_<base64>.",
             )  # fmt: skip
         keys.append(key)
@@ -69,14 +70,14 @@ def verify(secrets: WebhookSecrets, headers: Mapping[str, str], body: bytes, now
     if not _ID.match(webhook_id) or not _TIMESTAMP.match(timestamp) or not given:
         raise Invalid("webhook_headers", "The webhook carries no complete signature.", field="webhook-signature")
     if abs(now.timestamp() - int(timestamp)) > TOLERANCE_SECONDS:
-        raise Invalid("webhook_time", "The webhook's time is not within five minutes of ours.", field="webhook-timestamp")
+        raise Invalid("webhook_time", "The webhook's time is not within five minutes.", field="webhook-timestamp")
     signatures = [part.removeprefix("v1,") for part in given.split(" ")[:_SIGNATURES_MAX] if part.startswith("v1,")]
     matched = False
     for key in secrets.keys:
         expected = _signature(key, webhook_id, timestamp, body)
         for signature in signatures:
             # No early end: the time must not tell which secret or signature came close.
-            matched |= hmac.compare_digest(expected.encode(), signature.encode())
+            matched |= hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
     if not matched:
         raise Invalid("webhook_signature", "The webhook's signature does not fit its body.", field="webhook-signature")
     return webhook_id
