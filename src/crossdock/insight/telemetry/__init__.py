@@ -1,0 +1,1 @@
+"""How Crossdock is watched: structured logs, Prometheus metrics, OpenTelemetry traces. Local or off by default."""

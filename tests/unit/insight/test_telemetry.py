@@ -1,0 +1,94 @@
+"""What is watched: logs without secrets, counters, traces that hang together."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from crossdock.insight.telemetry.logs import mask_event
+from crossdock.insight.telemetry.metrics import Metrics, gauge, render_metrics
+from crossdock.insight.telemetry.traces import Tracing, is_traceparent, open_tracing
+from crossdock.model.errors import Misconfigured
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_logs_mask_and_stay_on_one_line() -> None:
+    event = mask_event(None, "info", {
+        "event": "a\u202eb", "client_secret": "s3cret", "email": "ada@example.org", "detail": "Bearer abcdef",
+        "count": 3, "error": ValueError("token=abcdef"),
+    })  # fmt: skip
+    shown = msgspec.json.encode(event).decode()
+    for secret in ("s3cret", "ada@", "abcdef", "\u202e"):
+        assert secret not in shown
+    assert event["count"] == 3
+
+
+def test_every_event_is_one_json_line() -> None:
+    program = (
+        "import logging, structlog; from crossdock.insight.telemetry.logs import set_up_logs; set_up_logs('worker-1')\n"
+        "structlog.get_logger().info('step done', step='tax.quote', password='hunter2')\n"
+        "try: 1/0\n"
+        "except ZeroDivisionError: logging.getLogger('x').exception('it\\nbroke')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    first, second = (msgspec.json.decode(line) for line in ran.stderr.splitlines())
+    assert first["process"] == "worker-1"
+    assert first["level"] == "info"
+    assert "hunter2" not in ran.stderr
+    assert "ZeroDivisionError" in second["exception"]
+    assert logging.getLogger().handlers is not None
+
+
+def test_counters_and_readings_are_rendered() -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.count_order("shop", "accepted")
+    metrics.count_attempt("erp", "erp.place_order", "done", 0.02)
+    metrics.count_attempt("erp", "erp.place_order", "done", 0.02)
+    metrics.count_facts("wms", 7)
+    text = render_metrics(metrics, [gauge("steps", "Steps by state", ("state",), [(("ready",), 5)])]).decode()
+    assert 'crossdock_orders_total{answer="accepted",channel="shop"} 1.0' in text
+    assert 'crossdock_step_attempts_total{connection="erp",operation="erp.place_order",outcome="done"} 2.0' in text
+    assert 'crossdock_facts_total{connection="wms"} 7.0' in text
+    assert 'crossdock_steps{state="ready"} 5.0' in text
+
+
+def test_a_trace_goes_from_arrival_to_the_partner(tmp_path: Path) -> None:
+    file = tmp_path / "traces.jsonl"
+    tracing = open_tracing(f"file:{file}", "worker-1")
+    arrival = tracing.start("arrival", PARENT)
+    assert arrival is not None
+    step = tracing.start("tax.quote", arrival.traceparent, attributes={"connection": "tax"}, outgoing=True)
+    assert step is not None
+    step.end("partner_timeout")
+    arrival.end()
+    tracing.close()
+    document = msgspec.json.decode(file.read_bytes())
+    spans = {span["name"]: span for span in document["resourceSpans"][0]["scopeSpans"][0]["spans"]}
+    assert spans["arrival"]["parentSpanId"] == "b7ad6b7169203331"
+    assert spans["tax.quote"]["parentSpanId"] == spans["arrival"]["spanId"]
+    assert {span["traceId"] for span in spans.values()} == {"0af7651916cd43dd8448eb211c80319c"}
+    assert spans["tax.quote"]["status"] == {"code": 2, "message": "partner_timeout"}
+    assert step.traceparent.split("-")[2] == spans["tax.quote"]["spanId"]
+
+
+def test_off_means_nothing_is_made() -> None:
+    assert Tracing().start("arrival", PARENT) is None
+    assert open_tracing("off", "api").enabled is False
+    with pytest.raises(Misconfigured):
+        open_tracing("carrier pigeon", "api")
+
+
+NO_TRACE = f"00-{'0' * 32}-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize("text", ["", "00-0-0-01", PARENT.upper(), PARENT + "-x", NO_TRACE])
+def test_what_is_no_traceparent_is_not_kept(text: str) -> None:
+    assert not is_traceparent(text)
+    assert is_traceparent(PARENT)
