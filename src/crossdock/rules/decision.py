@@ -39,7 +39,7 @@ class StepView(msgspec.Struct, frozen=True):
 
 class Decision(msgspec.Struct, frozen=True):
     """`cancel_steps` names steps that are dropped if they have not begun. `credit_released` leaves the open orders of
-    the customer's account; what `invoice` adds to its open invoices the ledger derives from the invoice."""
+    the customer's account; what `invoices` add to its open invoices the ledger derives from them."""
 
     progress: OrderProgress
     events: tuple[EventDraft, ...] = ()
@@ -48,6 +48,23 @@ class Decision(msgspec.Struct, frozen=True):
     stock: tuple[StockEffect, ...] = ()
     credit_released: Decimal = Decimal(0)
     part: ShipmentPart | None = None
-    invoice: Invoice | None = None
-    payment: Payment | None = None
+    invoices: tuple[Invoice, ...] = ()
+    payments: tuple[Payment, ...] = ()
     delivered: str = ""
+
+
+def merge(first: Decision, then: Decision) -> Decision:
+    """One decision of two, the second made on the first's progress. A step is laid once."""
+    laid = {step.name for step in first.steps}
+    return Decision(
+        progress=then.progress,
+        events=first.events + then.events,
+        steps=first.steps + tuple(step for step in then.steps if step.name not in laid),
+        cancel_steps=first.cancel_steps + then.cancel_steps,
+        stock=first.stock + then.stock,
+        credit_released=first.credit_released + then.credit_released,
+        part=then.part or first.part,
+        invoices=first.invoices + then.invoices,
+        payments=first.payments + then.payments,
+        delivered=then.delivered or first.delivered,
+    )

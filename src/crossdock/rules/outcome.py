@@ -103,12 +103,18 @@ def is_completed(progress: OrderProgress, steps_open: int) -> bool:
     return all(line.open == 0 and line.backordered == 0 for line in lines)
 
 
-def close_service_lines(progress: OrderProgress) -> OrderProgress:
-    """For plans that complete on their steps: the lines count as delivered."""
+def close_lines(order: Order, progress: OrderProgress) -> Decision:
+    """For plans that complete on their steps: what was promised counts as delivered."""
     lines = {
         name: msgspec.structs.replace(line, shipped=line.shipped + line.open) for name, line in progress.lines.items()
     }
-    return msgspec.structs.replace(progress, lines=lines, state="shipped")
+    effects = tuple(
+        StockEffect("ship", line.line, allocation.location, line.sku, allocation.quantity)
+        for line in order.lines for allocation in line.allocations
+    )  # fmt: skip
+    credit = order.net.amount if uses_credit(order) else Decimal(0)
+    after = msgspec.structs.replace(progress, lines=lines, state="shipped")
+    return Decision(after, stock=effects, credit_released=credit)
 
 
 def complete(progress: OrderProgress, now: datetime) -> tuple[OrderProgress, EventDraft]:
@@ -125,7 +131,7 @@ def _invoiced(order: Order, decision: Decision, payload: bytes, result: bytes, n
     number = str(answer.get("invoice") or part.shipment)
     invoice = Invoice(number, order.number, part.shipment, part.net, part.tax, now)
     credit = part.net.amount if uses_credit(order) else Decimal(0)
-    return msgspec.structs.replace(decision, invoice=invoice, credit_released=credit)
+    return msgspec.structs.replace(decision, invoices=(invoice,), credit_released=credit)
 
 
 def _paid(
@@ -137,7 +143,7 @@ def _paid(
     else:
         amount = Decimal(str(msgspec.json.decode(result).get("amount", order.net.amount)))
         payment = Payment("authorisation", step.name, Money(amount, order.currency), external_id)
-    return msgspec.structs.replace(decision, payment=payment)
+    return msgspec.structs.replace(decision, payments=(payment,))
 
 
 class _CalledBack(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ CREATE TABLE facts (
     idempotency_key  text,
     body_hash        bytea,
     body             json NOT NULL,
-    raw              bytea NOT NULL,
+    raw              bytea, -- the payload as received; null where `body` is just that
     answer           json,
     occurred_at      timestamptz,
     received_at      timestamptz NOT NULL,

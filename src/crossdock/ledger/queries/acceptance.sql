@@ -34,13 +34,12 @@ FROM stock WHERE sku = ANY ($1::text[]) ORDER BY sku, location FOR UPDATE;
 -- name: insert_facts
 -- Orders that came straight to us: the fact is kept with its answer. A key that exists already is left out.
 INSERT INTO facts (connection, kind, business_key, version, subject, state, order_id, idempotency_key, body_hash, body,
-                   raw, answer, occurred_at, received_at, due_at, traceparent)
+                   answer, occurred_at, received_at, due_at, traceparent)
 SELECT connection, 'order.placed', business_key, version, business_key, 'applied', order_id, idempotency_key, body_hash,
-       body, raw, answer, occurred_at, $11, $11, traceparent
+       body, answer, occurred_at, $11, $11, traceparent
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bytea[], $7::json[], $8::json[],
             $9::timestamptz[], $10::text[])
-  AS f (connection, business_key, version, order_id, idempotency_key, body_hash, body, answer, occurred_at, traceparent),
-  LATERAL (SELECT convert_to(f.body::text, 'UTF8') AS raw) AS r
+  AS f (connection, business_key, version, order_id, idempotency_key, body_hash, body, answer, occurred_at, traceparent)
 ON CONFLICT DO NOTHING;
 
 -- name: answer_facts

@@ -48,22 +48,25 @@ WHERE s.order_id = ANY ($1::bigint[]) AND s.state = 'waiting'
   );
 
 -- name: ship_stock
--- Goods left: the reservation is used up, on hand falls, and the departure is remembered.
+-- Goods left: on hand falls, the departure is remembered, and as much of the reservation as there was is used up.
 WITH given AS (
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::numeric[], $6::text[], $7::timestamptz[])
       AS e (order_id, line, location, sku, quantity, shipment, at)
+), held AS (
+    SELECT g.sku, g.location, g.order_id, g.line, g.quantity,
+           least(g.quantity, coalesce(r.quantity - r.shipped - r.released, 0)) AS freed
+    FROM (SELECT order_id, line, location, sku, sum(quantity) AS quantity FROM given GROUP BY 1, 2, 3, 4) AS g
+    LEFT JOIN reservations r USING (order_id, line, location)
 ), used AS (
-    UPDATE reservations r SET shipped = r.shipped + least(g.quantity, r.quantity - r.shipped - r.released)
-    FROM (SELECT order_id, line, location, sum(quantity) AS quantity FROM given GROUP BY 1, 2, 3) AS g
-    WHERE r.order_id = g.order_id AND r.line = g.line AND r.location = g.location
-    RETURNING r.sku, r.location, least(g.quantity, r.quantity - (r.shipped - least(g.quantity, r.quantity - r.shipped - r.released)) - r.released) AS freed
+    UPDATE reservations r SET shipped = r.shipped + h.freed
+    FROM held h WHERE r.order_id = h.order_id AND r.line = h.line AND r.location = h.location
 ), remembered AS (
     INSERT INTO stock_departures (sku, location, at, quantity, order_id, shipment)
     SELECT sku, location, at, quantity, order_id, shipment FROM given
 )
-UPDATE stock s SET on_hand = s.on_hand - g.quantity, reserved = greatest(s.reserved - g.quantity, 0)
-FROM (SELECT sku, location, sum(quantity) AS quantity FROM given GROUP BY sku, location) AS g
-WHERE s.sku = g.sku AND s.location = g.location;
+UPDATE stock s SET on_hand = s.on_hand - h.quantity, reserved = s.reserved - h.freed
+FROM (SELECT sku, location, sum(quantity) AS quantity, sum(freed) AS freed FROM held GROUP BY sku, location) AS h
+WHERE s.sku = h.sku AND s.location = h.location;
 
 -- name: release_stock
 -- Reservations given back, never more than is still held.

@@ -82,3 +82,9 @@ WHERE ($1::bigint IS NULL OR s.order_id = $1)
   AND ($3::bigint IS NULL OR (s.order_id <= $3 AND (s.order_id < $3 OR (s.shipment, s.connection) > ($4::text, $5::text))))
 ORDER BY s.order_id DESC, s.shipment, s.connection
 LIMIT $6
+
+-- name: waiting_for_erp
+-- Which of these orders the ERP has not taken yet.
+SELECT order_id, connection, created_at AS since
+FROM steps
+WHERE order_id = ANY ($1::bigint[]) AND operation = 'erp.place_order' AND state IN ('ready', 'sending', 'in_doubt')

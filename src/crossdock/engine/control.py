@@ -1,0 +1,178 @@
+"""What operators do: pause and resume, override breakers, replay, release or refuse holds, cancel. All audited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import asyncpg
+import msgspec
+
+from crossdock.engine.intake import Acceptor
+from crossdock.engine.ports import PlanBook
+from crossdock.ledger.acceptance import Accepted, lock_figures, take_numbers, write_promises
+from crossdock.ledger.database import Connection, Queries
+from crossdock.ledger.decisions import LockedOrder, OrderDecision, lock_orders, read_orders, read_step_views
+from crossdock.ledger.decisions import write_decisions
+from crossdock.model.errors import Conflict, Invalid
+from crossdock.model.facts import CancellationRequested, EventDraft
+from crossdock.model.orders import OrderPlaced, Reason
+from crossdock.rules.accept import Acceptance, decide_acceptance
+from crossdock.rules.decision import Decision
+from crossdock.rules.fulfil import decide_cancellation
+from crossdock.rules.outcome import complete
+
+_SQL: Final = Queries.load("control")
+_PLACED: Final = msgspec.json.Decoder(OrderPlaced)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class Control:
+    """The operators' door. Every action is one transaction with one audit row."""
+
+    def __init__(self, pool: asyncpg.Pool[Any], acceptor: Acceptor, plans: PlanBook) -> None:
+        self._pool = pool
+        self._acceptor = acceptor
+        self._plans = plans
+
+    async def pause_connection(self, now: datetime, actor: str, connection: str) -> None:
+        async with self._pool.acquire() as database, database.transaction():
+            await database.fetchval(_SQL["pause_connection"], connection, actor, now)
+            await _audit(database, now, actor, "connection.pause", connection)
+
+    async def resume_connection(self, now: datetime, actor: str, connection: str) -> None:
+        async with self._pool.acquire() as database, database.transaction():
+            if await database.fetchval(_SQL["resume_connection"], connection) is None:
+                raise Invalid("connection_unknown", f"There is no connection {connection}.", field="connection")
+            await _audit(database, now, actor, "connection.resume", connection)
+
+    async def override_breaker(
+        self, now: datetime, actor: str, connection: str, operation: str, override: Literal["open", "closed"] | None
+    ) -> None:
+        async with self._pool.acquire() as database, database.transaction():
+            changed = await database.fetchval(_SQL["override_breaker"], connection, operation, override, actor)
+            if changed is None:
+                raise Invalid("lane_unknown", f"{connection} has no operation {operation}.", field="operation")
+            if override is None:
+                await database.execute(_SQL["close_breaker"], connection, operation)
+            await _audit(database, now, actor, "breaker.override", f"{connection} {operation}", override=override or "")
+
+    async def replay_steps(
+        self, now: datetime, actor: str, *, connection: str | None = None, error_code: str | None = None,
+        order_ids: Sequence[int] | None = None,
+    ) -> int:  # fmt: skip
+        """Begin parked steps that match again; return how many."""
+        ids = list(order_ids) if order_ids is not None else None
+        async with self._pool.acquire() as database, database.transaction():
+            count = len(await database.fetch(_SQL["replay_steps"], now, connection, error_code, ids))
+            await _audit(database, now, actor, "steps.replay", connection or "all", code=error_code or "", count=str(count))
+        return count
+
+    async def replay_facts(
+        self, now: datetime, actor: str, *, connection: str | None = None, cause: str | None = None,
+        fact_ids: Sequence[int] | None = None,
+    ) -> int:  # fmt: skip
+        """Decide parked facts that match again; return how many."""
+        ids = list(fact_ids) if fact_ids is not None else None
+        async with self._pool.acquire() as database, database.transaction():
+            count = len(await database.fetch(_SQL["replay_facts"], now, connection, cause, ids))
+            await _audit(database, now, actor, "facts.replay", connection or "all", cause=cause or "", count=str(count))
+        return count
+
+    async def cancel_order(self, now: datetime, actor: str, order_id: int, reason: str) -> None:
+        """Cancel what can still be cancelled. Raises Refused when everything has left."""
+        async with self._pool.acquire() as database, database.transaction():
+            locked = await lock_orders(database, [order_id])
+            if order_id not in locked:
+                raise Invalid("order_unknown", "There is no such order.", field="order")
+            orders = await read_orders(database, [order_id])
+            views = await read_step_views(database, [order_id])
+            request = CancellationRequested(orders[order_id].channel_number, now, reason)
+            decision = decide_cancellation(orders[order_id], locked[order_id].progress, views[order_id], request)
+            await write_decisions(database, [OrderDecision(locked[order_id], decision, orders[order_id])], now)
+            await _audit(database, now, actor, "order.cancel", orders[order_id].number, reason=reason)
+
+    async def refuse_holds(self, now: datetime, actor: str, order_ids: Sequence[int], reason: str) -> int:
+        """Refuse held orders for good: they are cancelled with the operator's reason. Returns how many were held."""
+        count = 0
+        async with self._pool.acquire() as database, database.transaction():
+            locked = await lock_orders(database, order_ids)
+            held = [item for item in locked.values() if item.progress.state == "held"]
+            orders = await read_orders(database, [item.order_id for item in held])
+            decided = []
+            for item in held:
+                said = Reason("hold_refused", reason, actor, "Tell the buyer.")
+                cancelled = {
+                    name: msgspec.structs.replace(line, cancelled=line.cancelled + line.open + line.backordered, backordered=line.backordered * 0)
+                    for name, line in item.progress.lines.items()
+                }
+                stopped = msgspec.structs.replace(
+                    item.progress, hold=None, lines=cancelled, refused=(*item.progress.refused, said)
+                )
+                after, _ = complete(stopped, now)
+                event = EventDraft("HoldRefused", {"reason": reason, "by": actor})
+                decided.append(OrderDecision(item, Decision(after, (event,)), orders[item.order_id]))
+                await _audit(database, now, actor, "hold.refuse", orders[item.order_id].number, reason=reason)
+                count += 1
+            await write_decisions(database, decided, now)
+        return count
+
+    async def release_holds(self, now: datetime, actor: str, order_ids: Sequence[int]) -> int:
+        """Decide held orders anew with their causes waived; returns how many are accepted now.
+
+        Each is decided in a transaction of its own: one that still cannot be accepted does not keep others held.
+        """
+        count = 0
+        for order_id in order_ids:
+            async with self._pool.acquire() as database, database.transaction():
+                count += await self._release(database, now, actor, order_id)
+        return count
+
+    async def _release(self, database: Connection, now: datetime, actor: str, order_id: int) -> int:
+        locked = (await lock_orders(database, [order_id])).get(order_id)
+        if locked is None or locked.progress.state != "held" or locked.progress.hold is None:
+            return 0
+        row = await database.fetchrow(_SQL["read_placed"], [order_id])
+        order = (await read_orders(database, [order_id]))[order_id]
+        placed = _PLACED.decode(row["body"])
+        waived = frozenset({locked.progress.hold.cause, *(reason.code for reason in locked.progress.hold.reasons)})
+        _, version = await take_numbers(database, 1)
+        reference = await self._acceptor.reference.catch_up(database, version)
+        skus = sorted({line.sku for line in order.lines})
+        book = await lock_figures(database, [order.customer] if order.customer else [], skus)
+        acceptance = decide_acceptance(
+            placed, channel=order.channel, order_id=order_id, number=order.number, accepted_at=now, reference=reference,
+            book=book, policy=self._acceptor.policy, waived=waived,
+        )  # fmt: skip
+        if acceptance.order is None or acceptance.progress is None:
+            raise Conflict(
+                "hold_not_releasable", "The order can no longer be accepted.",
+                detail="; ".join(reason.message for reason in acceptance.reasons),
+                next_action="Refuse it, or mend what the reasons name.",
+            )  # fmt: skip
+        await _audit(database, now, actor, "hold.release", order.number, cause=locked.progress.hold.cause)
+        return await self._write_release(database, now, actor, locked, acceptance)
+
+    async def _write_release(
+        self, database: Connection, now: datetime, actor: str, locked: LockedOrder, acceptance: Acceptance
+    ) -> int:
+        order, progress = acceptance.order, acceptance.progress
+        if order is None or progress is None:
+            return 0
+        rounds = await database.fetchval(_SQL["count_rounds"], locked.order_id)
+        steps = tuple(self._acceptor.lay_steps(acceptance, f"#{rounds + 1}" if rounds else ""))
+        accepted = Accepted(order.channel, "", locked.order_id, acceptance, steps, "")
+        await write_promises(database, [accepted])
+        await database.execute(
+            _SQL["replace_body"], locked.order_id, _ENCODER.encode(order), order.net.amount, order.plan
+        )
+        milestones = {**locked.progress.milestones, **progress.milestones}
+        after = msgspec.structs.replace(progress, milestones=milestones)
+        events = (EventDraft("HoldReleased", {"by": actor}), *acceptance.events)
+        await write_decisions(database, [OrderDecision(locked, Decision(after, events, steps), order)], now)
+        return int(progress.state == "accepted")
+
+
+async def _audit(database: Connection, now: datetime, actor: str, action: str, subject: str, **detail: str) -> None:
+    await database.execute(_SQL["write_audit"], now, actor, action, subject, _ENCODER.encode(detail))

@@ -1,0 +1,239 @@
+"""The decider: takes waiting facts from the inbox, asks the rules, writes what follows. One transaction a batch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+
+from crossdock.engine.intake import Acceptor, Placed
+from crossdock.engine.ports import Clock, PlanBook
+from crossdock.ledger import facts as inbox
+from crossdock.ledger import master_data
+from crossdock.ledger.acceptance import find_orders
+from crossdock.ledger.decisions import LockedOrder, OrderDecision, lock_orders, read_orders, read_step_views
+from crossdock.ledger.decisions import write_decisions
+from crossdock.ledger.facts import WaitingFact
+from crossdock.model.documents import Customer, Product, check_customer, check_product
+from crossdock.model.errors import CrossdockError, Defect, Invalid, Refused
+from crossdock.model.facts import FACT_BODIES, BalancesReported, CancellationRequested, DeliveryReported
+from crossdock.model.facts import FulfilmentShorted, OrderPaid, OrderPlaced
+from crossdock.model.fulfilment import Shipment
+from crossdock.model.orders import Order
+from crossdock.rules.decision import Decision, StepView
+from crossdock.rules.fulfil import decide_cancellation, decide_delivered, decide_paid, decide_shipment, decide_short
+from crossdock.rules.outcome import complete, is_completed
+
+BATCH_MAX: Final = 100
+EARLY_FOR: Final = timedelta(hours=24)
+"""How long a fact waits for its order before a person is asked."""
+
+_DECODERS: Final = {kind: msgspec.json.Decoder(body) for kind, body in FACT_BODIES.items()}
+_OUR_NUMBER: Final = re.compile(r"CD(\d{8,18})")
+_MASTER_DATA: Final = ("product.published", "customer.published", "price.published", "balances.reported")
+
+
+def order_id_of(number: str) -> int | None:
+    """The order id in a number of ours: an order's or a fulfilment order's."""
+    match = _OUR_NUMBER.match(number)
+    return int(match.group(1)) if match else None
+
+
+class Decider:
+    """Stateless but for its parts; any number may run at once."""
+
+    def __init__(self, pool: asyncpg.Pool[Any], acceptor: Acceptor, plans: PlanBook, clock: Clock) -> None:
+        self._pool = pool
+        self._acceptor = acceptor
+        self._plans = plans
+        self._clock = clock
+
+    async def decide_waiting(self) -> int:
+        """Decide one batch; return how many facts were looked at (0: nothing waits)."""
+        try:
+            return await self._decide_batch(BATCH_MAX)
+        except asyncpg.DataError:
+            # One fact holds something the database cannot keep: find it by deciding them one by one.
+            return await self._decide_singly()
+
+    async def _decide_singly(self) -> int:
+        count = 0
+        for _ in range(BATCH_MAX):
+            try:
+                if not await self._decide_batch(1):
+                    break
+            except asyncpg.DataError as error:
+                async with self._pool.acquire() as connection, connection.transaction():
+                    facts = await inbox.claim_facts(connection, self._clock(), 1)
+                    for fact in facts:
+                        await inbox.quarantine_fact(connection, fact.fact_id, Invalid(
+                            "not_storable", "The message holds characters or numbers that cannot be kept.",
+                            detail=str(error), next_action="Ask the sender to correct it, then replay.",
+                        ))  # fmt: skip
+            count += 1
+        return count
+
+    async def _decide_batch(self, limit: int) -> int:
+        async with self._pool.acquire() as connection, connection.transaction():
+            facts = await inbox.claim_facts(connection, self._clock(), limit)
+            if not facts:
+                return 0
+            bodies = await self._decode(connection, facts)
+            placed = [(fact, bodies[fact.fact_id]) for fact in facts if isinstance(bodies.get(fact.fact_id), OrderPlaced)]
+            await self._decide_placed(connection, placed)
+            await self._apply_master_data(connection, [
+                (fact, bodies[fact.fact_id]) for fact in facts if fact.kind in _MASTER_DATA and fact.fact_id in bodies
+            ])  # fmt: skip
+            await self._decide_order_facts(connection, [
+                (fact, bodies[fact.fact_id]) for fact in facts
+                if fact.fact_id in bodies and fact.kind not in _MASTER_DATA and fact.kind != "order.placed"
+            ])  # fmt: skip
+            return len(facts)
+
+    async def _decode(self, connection: Any, facts: Sequence[WaitingFact]) -> dict[int, Any]:
+        bodies = {}
+        for fact in facts:
+            try:
+                bodies[fact.fact_id] = _check(_DECODERS[fact.kind].decode(fact.body))
+            except KeyError:
+                error: CrossdockError = Invalid("fact_kind_unknown", f"Nothing is known to do with {fact.kind}.")
+                await inbox.quarantine_fact(connection, fact.fact_id, error)
+            except msgspec.DecodeError as problem:
+                await inbox.quarantine_fact(connection, fact.fact_id, Invalid("body_malformed", str(problem)))
+            except CrossdockError as problem:
+                await inbox.quarantine_fact(connection, fact.fact_id, problem)
+        return bodies
+
+    async def _decide_placed(self, connection: Any, placed: Sequence[tuple[WaitingFact, OrderPlaced]]) -> None:
+        if not placed:
+            return
+        keyed = [(self._plans.channel_of(fact.connection), body.channel_number) for fact, body in placed]
+        existing = await find_orders(connection, keyed)
+        fresh: dict[tuple[str, str], Placed] = {}
+        ignored = []
+        for key, (fact, body) in zip(keyed, placed, strict=True):
+            if key in existing:
+                ignored.append((fact.fact_id, existing[key], "ignored"))
+            elif key not in fresh:
+                fresh[key] = Placed(key[0], body, fact.traceparent, fact_id=fact.fact_id)
+            # A second version of the same order stays waiting and is looked at in the next batch.
+        await inbox.mark_applied(connection, ignored)
+        if fresh:
+            await self._acceptor.accept(connection, list(fresh.values()))
+
+    async def _apply_master_data(self, connection: Any, reported: Sequence[tuple[WaitingFact, Any]]) -> None:
+        now = self._clock()
+        writers: dict[str, Callable[..., Any]] = {
+            "product.published": master_data.place_products, "customer.published": master_data.place_customers,
+            "price.published": master_data.place_agreements,
+        }  # fmt: skip
+        for kind, write in writers.items():
+            rows = [(fact.connection, body) for fact, body in reported if fact.kind == kind]
+            if rows:
+                await write(connection, rows, now)
+        balances = [
+            (fact.connection, balance) for fact, body in reported if isinstance(body, BalancesReported)
+            for balance in body.balances
+        ]  # fmt: skip
+        if balances:
+            await master_data.place_balances(connection, balances, now)
+        await inbox.mark_applied(connection, [(fact.fact_id, None, "applied") for fact, _ in reported])
+
+    async def _decide_order_facts(self, connection: Any, facts: Sequence[tuple[WaitingFact, Any]]) -> None:
+        if not facts:
+            return
+        order_ids = await self._find_orders(connection, facts)
+        # One fact an order in this transaction; further ones stay waiting for the next batch.
+        chosen: dict[int, tuple[WaitingFact, Any]] = {}
+        early = []
+        for fact, body in facts:
+            order_id = order_ids.get(fact.fact_id)
+            if order_id is None:
+                early.append(fact.fact_id)
+            else:
+                chosen.setdefault(order_id, (fact, body))
+        await inbox.mark_early(connection, early, self._clock() + EARLY_FOR)
+        locked = await lock_orders(connection, list(chosen))
+        orders = await read_orders(connection, list(locked))
+        views = await read_step_views(connection, list(locked))
+        decided = []
+        applied: list[tuple[int, int | None, str]] = []
+        for order_id, (fact, body) in chosen.items():
+            if order_id not in locked:
+                await inbox.quarantine_fact(connection, fact.fact_id, Refused(
+                    "order_unknown", f"There is no order {fact.subject}.", next_action="Look it up at the sender.",
+                ))  # fmt: skip
+                continue
+            try:
+                decision = self._decide(orders[order_id], locked[order_id], views[order_id], fact, body)
+            except CrossdockError as error:
+                await inbox.quarantine_fact(connection, fact.fact_id, error)
+                continue
+            changed = decision.progress != locked[order_id].progress
+            applied.append((fact.fact_id, order_id, "applied" if changed else "ignored"))
+            if changed:
+                decided.append(OrderDecision(
+                    locked[order_id], decision, orders[order_id], connection=fact.connection,
+                ))  # fmt: skip
+        await write_decisions(connection, decided, self._clock())
+        await inbox.mark_applied(connection, applied)
+
+    async def _find_orders(self, connection: Any, facts: Sequence[tuple[WaitingFact, Any]]) -> dict[int, int]:
+        found: dict[int, int] = {}
+        by_channel = []
+        by_tracking = []
+        for fact, body in facts:
+            if isinstance(body, Shipment | FulfilmentShorted):
+                order_id = order_id_of(body.fulfilment_number)
+                # Not a number of ours: -1 is no order, so the fact is parked as unknown.
+                found[fact.fact_id] = order_id if order_id is not None else -1
+            elif isinstance(body, DeliveryReported):
+                by_tracking.append((fact.fact_id, body.tracking))
+            else:
+                by_channel.append((fact.fact_id, (self._plans.channel_of(fact.connection), body.channel_number)))
+        if by_channel:
+            known = await inbox.find_orders_of(connection, [key for _, key in by_channel])
+            found.update({fact_id: known[key] for fact_id, key in by_channel if key in known})
+        if by_tracking:
+            tracked = await inbox.find_orders_by_tracking(connection, [tracking for _, tracking in by_tracking])
+            found.update({fact_id: tracked[key] for fact_id, key in by_tracking if key in tracked})
+        return found
+
+    def _decide(
+        self, order: Order, locked: LockedOrder, steps: Sequence[StepView], fact: WaitingFact, body: Any
+    ) -> Decision:
+        progress = locked.progress
+        match body:
+            case Shipment():
+                plan, routes = self._plans.plans[order.plan], self._plans.routes(order.channel)
+                return decide_shipment(order, progress, body, steps, plan, routes)
+            case FulfilmentShorted():
+                return decide_short(order, progress, body)
+            case OrderPaid():
+                return decide_paid(progress, body)
+            case CancellationRequested():
+                decision = decide_cancellation(order, progress, steps, body)
+            case DeliveryReported():
+                return decide_delivered(progress, body.tracking, body.delivered_at)
+            case _:
+                raise Defect("fact_undecided", f"No rule for {fact.kind}.")
+        open_after = locked.steps_open + len(decision.steps) - len(decision.cancel_steps)
+        if decision.progress.shipments and is_completed(decision.progress, open_after):
+            after, event = complete(decision.progress, self._clock())
+            decision = msgspec.structs.replace(decision, progress=after, events=(*decision.events, event))
+        return decision
+
+
+def _check(body: Any) -> Any:
+    """Rules of master data that a decoder cannot know."""
+    match body:
+        case Product():
+            return check_product(body)
+        case Customer():
+            return check_customer(body)
+        case _:
+            return body

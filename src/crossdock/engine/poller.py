@@ -1,0 +1,114 @@
+"""The poller: reads feeds page by page. A cursor moves in the same transaction that commits the page's facts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import asyncpg
+import structlog
+
+from crossdock.engine.ports import Clock, OpenConnection
+from crossdock.kit.connector import Feed, Page
+from crossdock.ledger import steps as ledger
+from crossdock.ledger.facts import insert_facts
+from crossdock.model.errors import CrossdockError, Defect, Unavailable
+
+IDLE_SECONDS: Final = 0.5
+PAGE_SECONDS_MAX: Final = 60.0
+PAGES_MAX: Final = 1000
+"""How many pages one turn of a feed may read before others get theirs."""
+_log: Final = structlog.get_logger("crossdock.engine.poller")
+
+
+class Poller:
+    """One per worker process; feeds are leased, so any number may run."""
+
+    def __init__(
+        self, pool: asyncpg.Pool[Any], connections: Sequence[OpenConnection], worker: str, clock: Clock
+    ) -> None:
+        self._pool = pool
+        self._worker = worker
+        self._clock = clock
+        self._connections = {connection.name: connection for connection in connections if connection.connector.feeds}
+
+    async def run(self) -> None:
+        if not self._connections:
+            return
+        async with asyncio.TaskGroup() as tasks:
+            # Each connection has a reader of its own: a slow partner delays nobody else's feeds.
+            for name in self._connections:
+                tasks.create_task(self._read_forever(name), name=f"poll {name}")
+
+    async def _read_forever(self, name: str) -> None:
+        while True:
+            try:
+                busy = await self.read_due([name])
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                _log.warning("poll_failed", connection=name, error=type(error).__name__)
+                busy = False
+            if not busy:
+                await asyncio.sleep(IDLE_SECONDS)
+
+    async def read_due(self, names: Sequence[str]) -> bool:
+        """Read one due feed of these connections; False when none is due."""
+        now = self._clock()
+        async with self._pool.acquire() as connection:
+            leased_until = now + timedelta(seconds=PAGE_SECONDS_MAX + 30)
+            row = await ledger.claim_feed(connection, self._worker, now, leased_until, names)
+        if row is None:
+            return False
+        opened = self._connections[row["connection"]]
+        feed = opened.connector.feed(row["feed"])
+        interval = float(row["interval_seconds"])
+        cursor: str = row["cursor"]
+        for _ in range(PAGES_MAX):
+            try:
+                page = await _read_page(feed, opened, cursor)
+            except CrossdockError as error:
+                await self._fail(opened.name, feed.name, error, row["failures"], interval)
+                return True
+            cursor = page.cursor
+            if not await self._commit(opened.name, feed.name, page, interval):
+                return True
+            if not page.more:
+                return True
+        return True
+
+    async def _commit(self, name: str, feed: str, page: Page, interval: float) -> bool:
+        """Commit a page and its cursor. False when the lease was lost or the feed is finished for now."""
+        now = self._clock()
+        due_at = now if page.more else now + timedelta(seconds=interval)
+        async with self._pool.acquire() as connection, connection.transaction():
+            fresh = await insert_facts(connection, page.facts, now)
+            if page.more:
+                kept = await ledger.keep_cursor(connection, name, feed, self._worker, page.cursor, now)
+            else:
+                kept = await ledger.finish_feed(
+                    connection, name, feed, self._worker, page.cursor, due_at, now, changed=fresh > 0
+                )
+            await ledger.note_connections(connection, [(name, now, None, None, None)])
+        return kept
+
+    async def _fail(self, name: str, feed: str, error: CrossdockError, failures: int, interval: float) -> None:
+        now = self._clock()
+        asked = error.retry_after_seconds if isinstance(error, Unavailable) else None
+        wait = asked if asked is not None else min(interval * 2 ** min(failures, 5), 300.0)
+        _log.warning("feed_failed", connection=name, feed=feed, code=error.code)
+        async with self._pool.acquire() as connection:
+            due_at = now + timedelta(seconds=wait)
+            await ledger.fail_feed(connection, name, feed, self._worker, due_at, error.code, error.message)
+            await ledger.note_connections(connection, [(name, None, now, error.message, None)])
+
+
+async def _read_page(feed: Feed, opened: OpenConnection, cursor: str) -> Page:
+    try:
+        return await asyncio.wait_for(feed.read(opened.client, opened.name, cursor), PAGE_SECONDS_MAX)
+    except TimeoutError:
+        raise Unavailable("feed_timeout", "The partner did not answer in time.") from None
+    except CrossdockError:
+        raise
+    except Exception as error:
+        raise Defect("feed_defect", "The connector could not read this feed.", detail=repr(error)) from error

@@ -1,0 +1,52 @@
+"""What the engine is given from outside: the clock, chance, and where plans and connections lead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from crossdock.kit.connector import Connector
+from crossdock.policy.plans import Plan
+from crossdock.rules.plan import Routes
+
+Clock = Callable[[], datetime]
+Chance = Callable[[], float]
+"""A number in [0, 1)."""
+
+
+def system_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanBook:
+    """Plans by name, and where channels and warehouses are connected. `channels` maps connection to channel."""
+
+    plans: Mapping[str, Plan]
+    channel_connections: Mapping[str, str]
+    warehouse_connections: Mapping[str, str]
+
+    def routes(self, channel: str) -> Routes:
+        return Routes(self.channel_connections.get(channel, ""), self.warehouse_connections)
+
+    def channel_of(self, connection: str) -> str:
+        """The channel that a connection's orders belong to; the connection's own name if none says so."""
+        for channel, name in self.channel_connections.items():
+            if name == connection:
+                return channel
+        return connection
+
+
+@dataclass(frozen=True, slots=True)
+class OpenConnection:
+    """A configured partner with its opened client. `feed_seconds` overrides the declared poll intervals."""
+
+    name: str
+    connector: Connector
+    client: Any
+    calls_per_second: float | None = None
+    burst: float = 10.0
+    concurrency: int = 4
+    feed_seconds: Mapping[str, float] = field(default_factory=dict)

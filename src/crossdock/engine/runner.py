@@ -1,0 +1,225 @@
+"""The step runner: claims due steps, calls connectors, records what became of them.
+
+Three laws live here. The intent is committed before the call (`claim_steps` commits *sending*). An ambiguous end is a
+state (*in doubt*): after the partner has settled, the connector probes by business key before anything is sent again.
+Outcomes are facts: they are decided together with their orders in one transaction, many at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+import structlog
+
+from crossdock.engine.ports import Chance, Clock, OpenConnection
+from crossdock.engine.recorder import Ended, Recorder
+from crossdock.kit.connector import Call, Done, Operation
+from crossdock.ledger import steps as ledger
+from crossdock.ledger.steps import ClaimedStep
+from crossdock.model.errors import CrossdockError, Defect, InDoubt, Unavailable
+from crossdock.model.orders import Order
+
+IDLE_SECONDS: Final = 0.05
+RECORD_BATCH_MAX: Final = 200
+LEASE_MARGIN: Final = timedelta(seconds=15)
+_ORDER: Final = msgspec.json.Decoder(Order)
+_log: Final = structlog.get_logger("crossdock.engine.runner")
+
+
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    connection: OpenConnection
+    operation: Operation
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.connection.name, self.operation.name
+
+
+class Runner:
+    """One per worker process. `run` goes on until cancelled; steps in flight then end in doubt and are probed."""
+
+    def __init__(
+        self, pool: asyncpg.Pool[Any], connections: Sequence[OpenConnection], recorder: Recorder, worker: str,
+        clock: Clock, chance: Chance,
+    ) -> None:  # fmt: skip
+        self._pool = pool
+        self._recorder = recorder
+        self._worker = worker
+        self._clock = clock
+        self._chance = chance
+        lanes = [_Lane(connection, operation) for connection in connections for operation in connection.connector.operations]
+        self._lanes: Mapping[tuple[str, str], _Lane] = {lane.key: lane for lane in lanes}
+        self._in_flight: Counter[tuple[str, str]] = Counter()
+        self._ended: asyncio.Queue[Ended] = asyncio.Queue()
+        self._room = asyncio.Event()
+        self.performed = 0
+
+    async def run(self) -> None:
+        async with AsyncExitStack() as stack:
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            tasks.create_task(self._record_forever(), name="recorder")
+            await self._claim_forever(tasks)
+
+    async def _claim_forever(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            self._room.clear()
+            try:
+                claimed = await self._claim()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                _log.warning("claim_failed", error=type(error).__name__)
+                claimed = []
+                await asyncio.sleep(0.5)
+            for lane, steps in self._by_lane(claimed):
+                for start in range(0, len(steps), lane.operation.batch_max):
+                    batch = steps[start : start + lane.operation.batch_max]
+                    self._in_flight[lane.key] += len(batch)
+                    tasks.create_task(self._perform(lane, batch))
+            if not claimed:
+                try:
+                    await asyncio.wait_for(self._room.wait(), IDLE_SECONDS)
+                except TimeoutError:
+                    continue
+
+    async def _claim(self) -> list[tuple[ClaimedStep, Mapping[str, bytes]]]:
+        wanted = []
+        longest = 0.0
+        for lane in self._lanes.values():
+            slots = lane.operation.batch_max * min(lane.operation.concurrency, lane.connection.concurrency)
+            free = slots - self._in_flight[lane.key]
+            if free > 0:
+                wanted.append((*lane.key, free))
+                longest = max(longest, lane.operation.timeout_seconds)
+        if not wanted:
+            return []
+        now = self._clock()
+        async with self._pool.acquire() as connection:
+            # Probe and call may each take the operation's timeout.
+            leased_until = now + timedelta(seconds=2 * longest) + LEASE_MARGIN
+            steps = await ledger.claim_steps(connection, self._worker, now, leased_until, wanted)
+            needy = {step.order_id for step in steps if step.needs}
+            results = await ledger.read_results(connection, sorted(needy)) if needy else {}
+        return [(step, results.get(step.order_id, {})) for step in steps]
+
+    def _by_lane(
+        self, claimed: Sequence[tuple[ClaimedStep, Mapping[str, bytes]]]
+    ) -> list[tuple[_Lane, list[tuple[ClaimedStep, Mapping[str, bytes]]]]]:
+        found: dict[tuple[str, str], list[tuple[ClaimedStep, Mapping[str, bytes]]]] = {}
+        for item in claimed:
+            found.setdefault((item[0].connection, item[0].operation), []).append(item)
+        return [(self._lanes[key], steps) for key, steps in found.items()]
+
+    async def _perform(self, lane: _Lane, batch: Sequence[tuple[ClaimedStep, Mapping[str, bytes]]]) -> None:
+        """Perform a batch; every step of it ends in the queue, whatever happens."""
+        started = self._clock()
+        calls = [_call(step, results) for step, results in batch]
+        try:
+            answers = await self._answers(lane, calls, [step.doubt for step, _ in batch])
+        except Exception as error:  # a connector's bug parks its own steps, nobody else's
+            _log.error("connector_defect", connection=lane.connection.name, operation=lane.operation.name,
+                       error=type(error).__name__)  # fmt: skip
+            # A write may have happened before the bug: it is in doubt, and the probe tells.
+            defect: CrossdockError = InDoubt("connector_defect", "The connector failed in an unforeseen way.", detail=repr(error))
+            if lane.operation.repeatable:
+                defect = Defect("connector_defect", "The connector failed in an unforeseen way.", detail=repr(error))
+            answers = [defect] * len(batch)
+        ended_at = self._clock()
+        for (step, _), call, answer in zip(batch, calls, answers, strict=True):
+            self._ended.put_nowait(Ended(step, lane.operation, answer, tuple(call.exchanges), started, ended_at))
+        self._in_flight[lane.key] -= len(batch)
+        self.performed += len(batch)
+        self._room.set()
+
+    async def _answers(self, lane: _Lane, calls: Sequence[Call], doubts: Sequence[bool]) -> Sequence[Done | CrossdockError]:
+        operation, client = lane.operation, lane.connection.client
+        answers: list[Done | CrossdockError | None] = [None] * len(calls)
+        if any(doubts) and operation.probe is not None:
+            probed = await asyncio.gather(
+                *(_probe(operation, client, call) if doubt else _nothing() for call, doubt in zip(calls, doubts, strict=True))
+            )
+            answers = list(probed)
+        to_send = [index for index, answer in enumerate(answers) if answer is None]
+        if to_send and operation.perform_many is not None:
+            sent = await _many(operation, client, [calls[index] for index in to_send])
+        else:
+            sent = await asyncio.gather(*(_one(operation, client, calls[index]) for index in to_send))
+        for index, answer in zip(to_send, sent, strict=True):
+            answers[index] = answer
+        return [answer if answer is not None else Defect("no_answer", "The connector gave no answer.") for answer in answers]
+
+    async def _record_forever(self) -> None:
+        while True:
+            ended = [await self._ended.get()]
+            while len(ended) < RECORD_BATCH_MAX and not self._ended.empty():
+                ended.append(self._ended.get_nowait())
+            await self._record(ended)
+            self._room.set()
+
+    async def _record(self, ended: Sequence[Ended]) -> None:
+        for attempt in range(100):
+            try:
+                await self._recorder.record(self._worker, ended)
+                return
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                # The leases hold meanwhile; should they run out, the steps are in doubt and the probe tells.
+                _log.warning("record_failed", error=type(error).__name__, steps=len(ended), attempt=attempt)
+                await asyncio.sleep(min(0.1 * 2**attempt, 2.0))
+
+
+def _call(step: ClaimedStep, results: Mapping[str, bytes]) -> Call:
+    return Call(
+        key=f"{step.number}/{step.name}", number=step.number, name=step.name, operation=step.operation,
+        order=_ORDER.decode(step.order_body), payload=step.payload, results=results, attempt=step.attempt,
+        traceparent=step.traceparent,
+    )  # fmt: skip
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def _probe(operation: Operation, client: Any, call: Call) -> Done | CrossdockError | None:
+    """Done: it is there. None: it is not, send it. An error: not known, stay in doubt."""
+    if operation.probe is None:
+        return None
+    try:
+        return await asyncio.wait_for(operation.probe(client, call), operation.timeout_seconds)
+    except TimeoutError:
+        return InDoubt("probe_timeout", "The partner did not say in time whether it has this.")
+    except Unavailable as error:
+        # Nobody knows yet: the doubt stays, and so does the partner's wish to wait.
+        doubt = InDoubt(error.code, error.message, detail=error.detail)
+        doubt.__cause__ = error
+        return doubt
+    except CrossdockError as error:
+        return error
+
+
+async def _one(operation: Operation, client: Any, call: Call) -> Done | CrossdockError:
+    if operation.perform is None:
+        return Defect("operation_empty", f"{operation.name} has nothing to perform.")
+    try:
+        return await asyncio.wait_for(operation.perform(client, call), operation.timeout_seconds)
+    except TimeoutError:
+        return InDoubt("call_timeout", "The partner did not answer in time.")
+    except CrossdockError as error:
+        return error
+
+
+async def _many(operation: Operation, client: Any, calls: Sequence[Call]) -> Sequence[Done | CrossdockError]:
+    if operation.perform_many is None:
+        return [Defect("operation_empty", f"{operation.name} has nothing to perform.")] * len(calls)
+    try:
+        return await asyncio.wait_for(operation.perform_many(client, calls), operation.timeout_seconds)
+    except TimeoutError:
+        return [InDoubt("call_timeout", "The partner did not answer in time.")] * len(calls)
+    except CrossdockError as error:
+        return [error] * len(calls)

@@ -1,0 +1,156 @@
+"""Write acceptances: numbers, locked credit and stock figures, and everything that a batch of placed orders leaves.
+
+The caller holds the transaction. Locks are taken in one order everywhere (orders, accounts, stock), so that two
+batches wait for each other instead of failing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from crossdock.ledger.database import Connection, Queries
+from crossdock.ledger.decisions import insert_events, insert_steps
+from crossdock.model.facts import StepDraft
+from crossdock.model.orders import OrderPlaced
+from crossdock.rules.accept import Acceptance, Book, Exposure
+
+_SQL: Final = Queries.load("acceptance")
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A placed order that came straight to us (API). `raw` is the body as received, valid JSON."""
+
+    channel: str
+    placed: OrderPlaced
+    raw: bytes
+    idempotency_key: str
+    body_hash: bytes
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """One decided order: where it came from, the decision, and its laid steps.
+
+    `source` is the connection that further facts about the channel's order come from.
+    """
+
+    channel: str
+    source: str
+    order_id: int
+    acceptance: Acceptance
+    steps: Sequence[StepDraft]
+    traceparent: str
+    arrival: Arrival | None = None
+    fact_id: int = 0
+
+
+async def find_earlier(connection: Connection, arrivals: Sequence[Arrival]) -> list[Any]:
+    channels = [arrival.channel for arrival in arrivals]
+    numbers = [arrival.placed.channel_number for arrival in arrivals]
+    keys = [arrival.idempotency_key for arrival in arrivals]
+    return list(await connection.fetch(_SQL["find_earlier"], channels, numbers, keys))
+
+
+async def find_orders(connection: Connection, placed: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """(channel, channel number) -> order id, for those that exist."""
+    rows = await connection.fetch(
+        _SQL["find_orders"], [channel for channel, _ in placed], [number for _, number in placed]
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def take_numbers(connection: Connection, count: int) -> tuple[list[int], int]:
+    """`count` order numbers and the current reference version."""
+    row = await connection.fetchrow(_SQL["take_numbers"], count)
+    return list(row[0]), row[1]
+
+
+async def lock_figures(connection: Connection, customers: Sequence[str], skus: Sequence[str]) -> Book:
+    """The working figures of a batch, locked until the transaction ends."""
+    accounts = await connection.fetch(_SQL["lock_accounts"], customers) if customers else []
+    stock = await connection.fetch(_SQL["lock_stock"], skus) if skus else []
+    return Book(
+        credit={row[0]: Exposure(row[1], row[2]) for row in accounts},
+        available={(row[0], row[1]): row[2] for row in stock},
+    )
+
+
+async def write_acceptances(connection: Connection, accepted: Sequence[Accepted], now: datetime) -> bool:
+    """Write everything. False when another process recorded one of the keys first: roll back and look again."""
+    direct = [item for item in accepted if item.arrival is not None]
+    if direct and not await _insert_facts(connection, direct, now):
+        return False
+    inbox = [item for item in accepted if item.arrival is None]
+    if inbox:
+        await connection.execute(
+            _SQL["answer_facts"], [item.fact_id for item in inbox], ["applied"] * len(inbox),
+            [item.order_id if item.acceptance.order else None for item in inbox],
+            [_ENCODER.encode(item.acceptance.acknowledgment) for item in inbox],
+        )  # fmt: skip
+    kept = [item for item in accepted if item.acceptance.order is not None]
+    if kept:
+        await _insert_orders(connection, kept, now)
+        await write_promises(connection, kept)
+        await insert_steps(connection, [(item.order_id, item.steps) for item in kept], now)
+        await insert_events(connection, [(item.order_id, 0, item.acceptance.events) for item in kept], now)
+        numbers = [item.acceptance.order.channel_number for item in kept if item.acceptance.order]
+        await connection.execute(_SQL["wake_early"], [item.source for item in kept], numbers, now)
+    return True
+
+
+async def write_promises(connection: Connection, kept: Sequence[Accepted]) -> None:
+    """Reservations and used credit."""
+    held = [(item.order_id, *reservation) for item in kept for reservation in item.acceptance.reservations]
+    if held:
+        columns = [list(column) for column in zip(*held, strict=True)]
+        await connection.execute(_SQL["insert_reservations"], *columns)
+    credit: list[tuple[str, Decimal]] = sorted(
+        (item.acceptance.order.customer, item.acceptance.credit_amount) for item in kept
+        if item.acceptance.order is not None and item.acceptance.credit_amount
+    )  # fmt: skip
+    if credit:
+        await connection.execute(_SQL["take_credit"], [row[0] for row in credit], [row[1] for row in credit])
+
+
+async def _insert_facts(connection: Connection, direct: Sequence[Accepted], now: datetime) -> bool:
+    columns: list[list[Any]] = [[] for _ in range(10)]
+    for item in direct:
+        arrival = item.arrival
+        if arrival is None:
+            continue
+        row = (
+            item.channel, arrival.placed.channel_number, arrival.body_hash.hex(),
+            item.order_id if item.acceptance.order else None, arrival.idempotency_key, arrival.body_hash, arrival.raw,
+            _ENCODER.encode(item.acceptance.acknowledgment), arrival.placed.placed_at, arrival.traceparent,
+        )  # fmt: skip
+        for column, value in zip(columns, row, strict=True):
+            column.append(value)
+    tag = await connection.execute(_SQL["insert_facts"], *columns, now)
+    return bool(tag == f"INSERT 0 {len(direct)}")
+
+
+async def _insert_orders(connection: Connection, kept: Sequence[Accepted], now: datetime) -> None:
+    columns: list[list[Any]] = [[] for _ in range(20)]
+    for item in kept:
+        order, progress = item.acceptance.order, item.acceptance.progress
+        if order is None or progress is None:
+            continue
+        hold = progress.hold
+        row = (
+            order.order_id, order.number, order.channel, order.channel_number, order.customer, order.order_type,
+            order.region, order.currency, order.net.amount, len(order.lines), order.plan, order.placed_at,
+            item.traceparent, _ENCODER.encode(order), progress.state, len(item.acceptance.events), len(item.steps),
+            hold.cause if hold else None, hold.owner if hold else None, _ENCODER.encode(progress),
+        )  # fmt: skip
+        for column, value in zip(columns, row, strict=True):
+            column.append(value)
+    await connection.execute(_SQL["insert_orders"], *columns, now)

@@ -1,0 +1,211 @@
+"""Write decisions about existing orders: progress, events, steps, stock, credit and documents, set-based.
+
+The caller holds the transaction and has locked the orders' progress rows by `lock_orders`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from crossdock.ledger.database import Connection, Queries
+from crossdock.model.errors import Defect
+from crossdock.model.facts import EventDraft, StepDraft
+from crossdock.model.orders import Order, OrderProgress
+from crossdock.rules.decision import Decision, StepView
+
+_SQL: Final = Queries.load("decisions")
+_WRITE: Final = Queries.load("acceptance")
+_ENCODER: Final = msgspec.json.Encoder()
+_ORDER: Final = msgspec.json.Decoder(Order)
+_PROGRESS: Final = msgspec.json.Decoder(OrderProgress)
+
+
+@dataclass(slots=True)
+class LockedOrder:
+    """An order whose progress row is locked in this transaction."""
+
+    order_id: int
+    version: int
+    event_count: int
+    steps_open: int
+    progress: OrderProgress
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDecision:
+    """A decision about one locked order. `order` is needed wherever stock, credit or documents change.
+
+    `steps_ended` counts steps that this decision's cause finished; `connection` is where a shipment was reported.
+    """
+
+    locked: LockedOrder
+    decision: Decision
+    order: Order | None
+    steps_ended: int = 0
+    connection: str = ""
+
+
+async def lock_orders(connection: Connection, order_ids: Sequence[int]) -> dict[int, LockedOrder]:
+    rows = await connection.fetch(_SQL["lock_progress"], sorted(set(order_ids)))
+    return {row[0]: LockedOrder(row[0], row[1], row[2], row[3], _PROGRESS.decode(row[4])) for row in rows}
+
+
+async def read_orders(connection: Connection, order_ids: Sequence[int]) -> dict[int, Order]:
+    if not order_ids:
+        return {}
+    rows = await connection.fetch(_SQL["read_bodies"], list(order_ids))
+    return {row[0]: _ORDER.decode(row[1]) for row in rows}
+
+
+async def read_step_views(connection: Connection, order_ids: Sequence[int]) -> dict[int, list[StepView]]:
+    found: dict[int, list[StepView]] = {order_id: [] for order_id in order_ids}
+    if order_ids:
+        for row in await connection.fetch(_SQL["read_step_views"], list(order_ids)):
+            found[row[0]].append(StepView(row[1], row[2], row[3], row[4]))
+    return found
+
+
+async def write_decisions(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:
+    """Write all of it. One decision an order. Raises Defect when a progress row moved although it was locked."""
+    if not decided:
+        return
+    await _write_progress(connection, decided, now)
+    await insert_events(connection, [
+        (item.locked.order_id, item.locked.event_count, item.decision.events) for item in decided if item.decision.events
+    ], now)  # fmt: skip
+    await insert_steps(connection, [
+        (item.locked.order_id, item.decision.steps) for item in decided if item.decision.steps
+    ], now)  # fmt: skip
+    await _cancel_steps(connection, decided, now)
+    await connection.execute(_SQL["unblock_steps"], [item.locked.order_id for item in decided], now)
+    await _write_stock(connection, decided, now)
+    await _write_credit(connection, decided)
+    await _write_documents(connection, decided, now)
+
+
+async def _write_progress(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:
+    columns: list[list[Any]] = [[], [], [], [], [], [], [], []]
+    for item in decided:
+        progress = item.decision.progress
+        hold = progress.hold
+        row = (
+            item.locked.order_id, item.locked.version, progress.state, len(item.decision.events),
+            len(item.decision.steps) - item.steps_ended, hold.cause if hold else None, hold.owner if hold else None,
+            _ENCODER.encode(progress),
+        )  # fmt: skip
+        for column, value in zip(columns, row, strict=True):
+            column.append(value)
+    tag = await connection.execute(_SQL["write_progress"], *columns, now)
+    if tag != f"UPDATE {len(decided)}":
+        raise Defect("progress_moved", "An order's progress changed while it was locked.", detail=tag)
+
+
+async def insert_events(
+    connection: Connection, drafts: Sequence[tuple[int, int, Sequence[EventDraft]]], now: datetime
+) -> None:
+    """`drafts` are (order id, events it has, new events)."""
+    order_ids, versions, types, bodies = [], [], [], []
+    for order_id, count, events in drafts:
+        for place, event in enumerate(events, count + 1):
+            order_ids.append(order_id)
+            versions.append(place)
+            types.append(event.type)
+            bodies.append(_ENCODER.encode(event.body))
+    if order_ids:
+        await connection.execute(_WRITE["insert_events"], order_ids, versions, types, bodies, now)
+
+
+async def insert_steps(
+    connection: Connection, drafts: Sequence[tuple[int, Sequence[StepDraft]]], now: datetime
+) -> None:
+    order_ids, names, connections, operations, needs, payloads = [], [], [], [], [], []
+    for order_id, steps in drafts:
+        for step in steps:
+            order_ids.append(order_id)
+            names.append(step.name)
+            connections.append(step.connection)
+            operations.append(step.operation)
+            needs.append("|".join(step.needs))
+            payloads.append(step.payload)
+    if order_ids:
+        await connection.execute(_WRITE["insert_steps"], order_ids, names, connections, operations, needs, payloads, now)
+
+
+async def _cancel_steps(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:
+    pairs = [(item.locked.order_id, name) for item in decided for name in item.decision.cancel_steps]
+    if not pairs:
+        return
+    dropped = await connection.fetch(
+        _SQL["cancel_steps"], [order_id for order_id, _ in pairs], [name for _, name in pairs], now
+    )
+    await connection.execute(_SQL["subtract_steps_open"], [row[0] for row in dropped], [row[1] for row in dropped])
+
+
+async def _write_stock(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:
+    for kind in ("ship", "release"):
+        rows = [
+            (item.locked.order_id, effect, item.decision.part) for item in decided for effect in item.decision.stock
+            if effect.kind == kind
+        ]  # fmt: skip
+        if not rows:
+            continue
+        columns: list[list[Any]] = [
+            [order_id for order_id, _, _ in rows], [effect.line for _, effect, _ in rows],
+            [effect.location for _, effect, _ in rows], [effect.sku for _, effect, _ in rows],
+            [effect.quantity for _, effect, _ in rows],
+        ]  # fmt: skip
+        if kind == "ship":
+            parts = [part for _, _, part in rows]
+            columns.append([part.shipment if part else "" for part in parts])
+            columns.append([part.shipped_at if part else now for part in parts])
+        await connection.execute(_SQL[f"{kind}_stock"], *columns)
+
+
+async def _write_credit(connection: Connection, decided: Sequence[OrderDecision]) -> None:
+    rows = [
+        (item.order.customer, item.decision.credit_released) for item in decided
+        if item.order is not None and item.decision.credit_released
+    ]  # fmt: skip
+    if rows:
+        rows.sort()
+        await connection.execute(_SQL["release_credit"], [row[0] for row in rows], [row[1] for row in rows])
+
+
+async def _write_documents(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:
+    parts = [(item, item.decision.part) for item in decided if item.decision.part is not None]
+    if parts:
+        packages = [(package, part.shipment, item.locked.order_id) for item, part in parts for package in part.packages]
+        await connection.execute(
+            _SQL["insert_shipments"], [part.shipment for _, part in parts], [item.connection for item, _ in parts],
+            [item.locked.order_id for item, _ in parts], [part.warehouse for _, part in parts],
+            [part.shipped_at for _, part in parts], [_ENCODER.encode(part) for _, part in parts], now,
+            [package.tracking for package, _, _ in packages], [package.sscc for package, _, _ in packages],
+            [shipment for _, shipment, _ in packages], [order_id for _, _, order_id in packages],
+        )  # fmt: skip
+    invoices = [(item, invoice) for item in decided for invoice in item.decision.invoices]
+    if invoices:
+        customers = [
+            item.order.customer if item.order and item.order.payment.method == "terms" else "" for item, _ in invoices
+        ]
+        await connection.execute(
+            _SQL["insert_invoices"], [item.locked.order_id for item, _ in invoices],
+            [invoice.shipment for _, invoice in invoices], [invoice.number for _, invoice in invoices], customers,
+            [invoice.net.currency for _, invoice in invoices], [invoice.net.amount for _, invoice in invoices],
+            [invoice.tax.amount for _, invoice in invoices], now,
+        )  # fmt: skip
+    payments = [(item, payment) for item in decided for payment in item.decision.payments]
+    if payments:
+        await connection.execute(
+            _SQL["insert_payments"], [item.locked.order_id for item, _ in payments],
+            [payment.kind for _, payment in payments], [payment.reference for _, payment in payments],
+            [payment.amount.currency for _, payment in payments], [payment.amount.amount for _, payment in payments],
+            [payment.external_id for _, payment in payments], now,
+        )  # fmt: skip
+    delivered = [item.decision.delivered for item in decided if item.decision.delivered]
+    if delivered:
+        await connection.execute(_SQL["mark_delivered"], delivered, now)

@@ -1,0 +1,47 @@
+-- name: pause_connection
+-- Nothing is sent or read until it is resumed.
+UPDATE connections SET paused = true, paused_by = $2, paused_at = $3 WHERE connection = $1 AND NOT paused RETURNING connection;
+
+-- name: resume_connection
+-- Work goes on; a wait that the partner asked for is forgotten.
+UPDATE connections SET paused = false, paused_by = NULL, paused_at = NULL, blocked_until = '-infinity'
+WHERE connection = $1 RETURNING connection;
+
+-- name: override_breaker
+-- An operator's word beats the breaker's.
+UPDATE lanes SET override = $3, override_by = $4 WHERE connection = $1 AND operation = $2 RETURNING connection;
+
+-- name: close_breaker
+-- With the override lifted the breaker begins anew.
+UPDATE lanes SET state = 'closed', failures = 0, opened_at = NULL, retry_at = NULL WHERE connection = $1 AND operation = $2;
+
+-- name: replay_steps
+-- Parked steps begin again: in doubt if they may have taken effect, else ready. Breaker and limits still apply.
+UPDATE steps s SET state = CASE WHEN s.doubt THEN 'in_doubt' ELSE 'ready' END, due_at = $1, failures = 0
+WHERE s.state = 'quarantined' AND ($2::text IS NULL OR s.connection = $2) AND ($3::text IS NULL OR s.error_code = $3)
+  AND ($4::bigint[] IS NULL OR s.order_id = ANY ($4))
+RETURNING s.order_id;
+
+-- name: replay_facts
+-- Parked facts are decided again from the kept body.
+UPDATE facts SET state = 'waiting', due_at = $1, cause = NULL, message = NULL, owner = NULL, next_action = NULL
+WHERE state = 'quarantined' AND ($2::text IS NULL OR connection = $2) AND ($3::text IS NULL OR cause = $3)
+  AND ($4::bigint[] IS NULL OR fact_id = ANY ($4))
+RETURNING fact_id;
+
+-- name: read_placed
+-- The facts that placed these orders.
+SELECT order_id, connection, body, traceparent FROM facts
+WHERE kind = 'order.placed' AND order_id = ANY ($1::bigint[]) AND state = 'applied';
+
+-- name: replace_body
+-- A released order as decided anew; what was accepted stays readable in its events.
+UPDATE orders SET body = $2, net = $3, plan = $4 WHERE order_id = $1;
+
+-- name: count_rounds
+-- How often this order's plan was laid.
+SELECT count(*) FROM events WHERE order_id = $1 AND type IN ('OrderAccepted', 'OrderReleased');
+
+-- name: write_audit
+-- Who did what.
+INSERT INTO audit (at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5);

@@ -1,0 +1,52 @@
+-- name: insert_facts
+-- Keep facts that are new by (connection, kind, business key, version).
+INSERT INTO facts (connection, kind, business_key, version, subject, state, body, raw, occurred_at, received_at, due_at,
+                   traceparent)
+SELECT connection, kind, business_key, version, subject, 'waiting', body, raw, occurred_at, $10, $10, traceparent
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::json[], $7::bytea[], $8::timestamptz[],
+            $9::text[])
+  AS f (connection, kind, business_key, version, subject, body, raw, occurred_at, traceparent)
+ON CONFLICT DO NOTHING;
+
+-- name: claim_facts
+-- The oldest waiting facts, locked until this transaction ends.
+SELECT fact_id, connection, kind, business_key, subject, body, attempt, received_at, traceparent
+FROM facts WHERE state = 'waiting' AND due_at <= $1
+ORDER BY due_at, fact_id LIMIT $2 FOR UPDATE SKIP LOCKED;
+
+-- name: mark_applied
+-- Decided: applied, or ignored because there was nothing to do.
+UPDATE facts f SET state = a.state, order_id = coalesce(a.order_id, f.order_id), cause = NULL, message = NULL,
+                   owner = NULL, next_action = NULL
+FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS a (fact_id, order_id, state)
+WHERE f.fact_id = a.fact_id;
+
+-- name: mark_early
+-- Their order has not arrived yet.
+UPDATE facts SET state = 'early', due_at = $2 WHERE fact_id = ANY ($1::bigint[]);
+
+-- name: quarantine_fact
+-- It cannot go on by itself: cause, owner and next action for a person.
+UPDATE facts SET state = 'quarantined', attempt = attempt + 1, cause = $2, message = $3, owner = $4, next_action = $5
+WHERE fact_id = $1;
+
+-- name: postpone_fact
+-- Try again later.
+UPDATE facts SET attempt = attempt + 1, due_at = $2 WHERE fact_id = $1;
+
+-- name: find_by_channel
+-- Orders by channel and the channel's number.
+SELECT o.channel, o.channel_number, o.order_id
+FROM orders o JOIN unnest($1::text[], $2::text[]) AS a (channel, channel_number)
+  ON o.channel_number = a.channel_number AND o.channel = a.channel;
+
+-- name: find_by_tracking
+-- Orders by a package's tracking number.
+SELECT tracking, order_id FROM shipment_packages WHERE tracking = ANY ($1::text[]);
+
+-- name: expire_early
+-- Facts whose order never came are shown to a person.
+UPDATE facts SET state = 'quarantined', cause = 'order_missing', owner = 'customer service',
+                 message = 'This refers to an order that never arrived.',
+                 next_action = 'Look the order up at the sender; replay this once the order is here.'
+WHERE state = 'early' AND due_at <= $1;
