@@ -24,7 +24,7 @@ from crossdock.engine.recorder import Ended, Recorder
 from crossdock.kit.connector import Call, Done, Operation
 from crossdock.ledger import steps as ledger
 from crossdock.ledger.steps import ClaimedStep
-from crossdock.model.errors import CrossdockError, Defect, InDoubt, Unavailable
+from crossdock.model.errors import CrossdockError, Defect, InDoubt, Misconfigured
 from crossdock.model.orders import Order
 
 IDLE_SECONDS: Final = 0.05
@@ -194,13 +194,13 @@ async def _probe(operation: Operation, client: Any, call: Call) -> Done | Crossd
         return await asyncio.wait_for(operation.probe(client, call), operation.timeout_seconds)
     except TimeoutError:
         return InDoubt("probe_timeout", "The partner did not say in time whether it has this.")
-    except Unavailable as error:
+    except (Misconfigured, Defect) as error:
+        return error
+    except CrossdockError as error:
         # Nobody knows yet: the doubt stays, and so does the partner's wish to wait.
         doubt = InDoubt(error.code, error.message, detail=error.detail)
         doubt.__cause__ = error
         return doubt
-    except CrossdockError as error:
-        return error
 
 
 async def _one(operation: Operation, client: Any, call: Call) -> Done | CrossdockError:

@@ -57,7 +57,8 @@ SET state = e.state, result = coalesce(e.result, s.result), external_id = coales
     exchanges = e.exchanges, error_kind = e.error_kind, error_code = e.error_code, error_message = e.error_message,
     next_action = e.next_action, due_at = e.due_at, done_at = CASE WHEN e.state = 'done' THEN $14 END,
     failures = CASE WHEN e.state = 'done' THEN s.failures ELSE s.failures + 1 END,
-    doubt = e.state = 'in_doubt', leased_by = NULL, leased_until = NULL
+    doubt = e.state = 'in_doubt' OR (e.state = 'quarantined' AND (s.doubt OR e.error_kind = 'in_doubt')),
+    leased_by = NULL, leased_until = NULL
 FROM unnest($2::bigint[], $3::text[], $4::integer[], $5::text[], $6::json[], $7::text[], $8::json[], $9::text[],
             $10::text[], $11::text[], $12::text[], $13::timestamptz[])
   AS e (order_id, name, attempt, state, result, external_id, exchanges, error_kind, error_code, error_message,

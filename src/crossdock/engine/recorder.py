@@ -1,0 +1,217 @@
+"""The recorder: what became of steps is decided together with their orders, many at once, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+
+from crossdock.engine.ports import Chance, Clock, PlanBook
+from crossdock.kit.connector import Done, Exchange, Operation
+from crossdock.ledger import steps as ledger
+from crossdock.ledger.decisions import LockedOrder, OrderDecision, lock_orders, read_orders, read_step_views
+from crossdock.ledger.decisions import write_decisions
+from crossdock.ledger.steps import ClaimedStep, Outcome
+from crossdock.model.errors import CrossdockError, InDoubt, Unavailable
+from crossdock.model.orders import Order
+from crossdock.rules.breaker import Breaker, BreakerPolicy, BreakerState, after_calls
+from crossdock.rules.decision import Decision, StepView, merge
+from crossdock.rules.outcome import NEEDS_ORDER, close_lines, complete, decide_done, decide_refused, is_completed
+from crossdock.rules.retry import Move, RetryTable, next_move
+
+NOTE_EVERY: Final = timedelta(seconds=1)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A call that ended, well or not."""
+
+    step: ClaimedStep
+    operation: Operation
+    answer: Done | CrossdockError
+    exchanges: Sequence[Exchange]
+    started_at: datetime
+    ended_at: datetime
+
+
+@dataclass(slots=True)
+class _Fold:
+    """What is decided about one order so far in a batch."""
+
+    locked: LockedOrder
+    decision: Decision
+    ended: int = 0
+
+
+class Recorder:
+    def __init__(
+        self, pool: asyncpg.Pool[Any], plans: PlanBook, retry: RetryTable, breaker: BreakerPolicy, clock: Clock, chance: Chance
+    ) -> None:
+        self._pool = pool
+        self._plans = plans
+        self._retry = retry
+        self._breaker = breaker
+        self._clock = clock
+        self._chance = chance
+        self._noted: dict[str, datetime] = {}
+
+    async def record(self, worker: str, ended: Sequence[Ended]) -> None:
+        """Write a batch of ends; what a lost lease no longer covers is kept as an attempt only."""
+        now = self._clock()
+        moves = {id(item): self._move(item) for item in ended}
+        outcomes = [_outcome(item, moves[id(item)], now) for item in ended]
+        async with self._pool.acquire() as connection, connection.transaction():
+            locked = await lock_orders(connection, [item.step.order_id for item in ended])
+            counted = await ledger.record_outcomes(connection, worker, outcomes, now)
+            counting = [item for item in ended if (item.step.order_id, item.step.name) in counted]
+            await self._decide(connection, counting, moves, locked, now)
+            await self._note(connection, ended, now)
+
+    async def _decide(
+        self, connection: Any, ended: Sequence[Ended], moves: Mapping[int, Move | None], locked: Mapping[int, LockedOrder],
+        now: datetime,
+    ) -> None:  # fmt: skip
+        final = [item for item in ended if isinstance(item.answer, Done) or _is_fail(moves[id(item)])]
+        if not final:
+            return
+        looked_at = {
+            item.step.order_id for item in final
+            if not isinstance(item.answer, Done) or item.step.operation in NEEDS_ORDER
+            or locked[item.step.order_id].progress.state in ("cancelled", "held")
+        }  # fmt: skip
+        orders = await read_orders(connection, sorted(looked_at))
+        views = await read_step_views(connection, sorted(looked_at))
+        folds: dict[int, _Fold] = {}
+        failed: list[tuple[int, str]] = []
+        for item in final:
+            order_id = item.step.order_id
+            fold = folds.setdefault(order_id, _Fold(locked[order_id], Decision(locked[order_id].progress)))
+            decision = self._decide_one(item, fold, orders.get(order_id), views.get(order_id, ()), now)
+            if decision is None:
+                continue
+            if not isinstance(item.answer, Done):
+                failed.append((order_id, item.step.name))
+            fold.decision = merge(fold.decision, decision)
+            fold.ended += 1
+        await ledger.fail_steps(connection, failed, now)
+        folded = [fold for fold in folds.values() if fold.ended]
+        await self._close(connection, folded, orders, now)
+        await write_decisions(connection, [
+            OrderDecision(fold.locked, fold.decision, orders.get(fold.locked.order_id), fold.ended) for fold in folded
+        ], now)  # fmt: skip
+
+    def _decide_one(
+        self, item: Ended, fold: _Fold, order: Order | None, views: Sequence[StepView], now: datetime
+    ) -> Decision | None:
+        view = StepView(item.step.name, item.step.connection, item.step.operation, "done")
+        if isinstance(item.answer, Done):
+            return decide_done(
+                order, fold.decision.progress, view, item.step.payload, item.answer.result, item.answer.external_id, views, now
+            )
+        if order is None:
+            return None
+        plan = self._plans.plans[order.plan]
+        return decide_refused(order, fold.decision.progress, view, item.answer, views, plan, now)
+
+    async def _close(self, connection: Any, folds: Sequence[_Fold], orders: dict[int, Order], now: datetime) -> None:
+        """Complete orders whose last step has ended."""
+        last = [
+            fold for fold in folds
+            if fold.locked.steps_open - fold.ended + len(fold.decision.steps) == 0 and not fold.decision.cancel_steps
+        ]  # fmt: skip
+        unread = [
+            fold.locked.order_id for fold in last
+            if fold.decision.progress.state == "accepted" and fold.locked.order_id not in orders
+        ]  # fmt: skip
+        orders.update(await read_orders(connection, unread))
+        for fold in last:
+            progress = fold.decision.progress
+            if progress.state == "accepted":
+                order = orders[fold.locked.order_id]
+                if self._plans.plans[order.plan].completes_on != "steps":
+                    continue
+                fold.decision = merge(fold.decision, close_lines(order, progress))
+            if is_completed(fold.decision.progress, 0):
+                after, event = complete(fold.decision.progress, now)
+                fold.decision = merge(fold.decision, Decision(after, (event,)))
+
+    def _move(self, item: Ended) -> Move | None:
+        if isinstance(item.answer, Done):
+            return None
+        return next_move(item.answer, item.step.failures, self._chance(), self._retry, item.operation.settle_seconds)
+
+    async def _note(self, connection: Any, ended: Sequence[Ended], now: datetime) -> None:
+        """Breakers and signs of life; quiet when all is well and was noted a moment ago."""
+        notes: dict[str, tuple[str, datetime | None, datetime | None, str | None, datetime | None]] = {}
+        for item in ended:
+            name, answer = item.step.connection, item.answer
+            if isinstance(answer, Done):
+                if now - self._noted.get(name, now - NOTE_EVERY) >= NOTE_EVERY and name not in notes:
+                    notes[name] = (name, now, None, None, None)
+                continue
+            asked = _asked_to_wait(answer)
+            blocked = now + timedelta(seconds=asked) if asked else None
+            earlier = notes.get(name)
+            blocked = max(filter(None, (blocked, earlier[4] if earlier else None)), default=None)
+            notes[name] = (name, earlier[1] if earlier else None, now, answer.message, blocked)
+        for name in notes:
+            self._noted[name] = now
+        await self._turn_breakers(connection, ended, now)
+        await ledger.note_connections(connection, list(notes.values()))
+
+    async def _turn_breakers(self, connection: Any, ended: Sequence[Ended], now: datetime) -> None:
+        calls: dict[tuple[str, str], list[bool]] = {}
+        for item in ended:
+            down = isinstance(item.answer, Unavailable | InDoubt)
+            calls.setdefault((item.step.connection, item.step.operation), []).append(not down)
+        for row in await ledger.read_lanes(connection, sorted(calls)):
+            key = (row["connection"], row["operation"])
+            before = Breaker(BreakerState(row["state"]), row["failures"], row["opened_at"], row["retry_at"])
+            after = after_calls(before, calls[key], now, self._breaker)
+            if after != before:
+                await ledger.write_lane(connection, *key, after.state, after.failures, after.opened_at, after.retry_at)
+
+
+def _asked_to_wait(error: CrossdockError) -> float | None:
+    source = error if isinstance(error, Unavailable) else error.__cause__
+    return source.retry_after_seconds if isinstance(source, Unavailable) else None
+
+
+def _is_fail(move: Move | None) -> bool:
+    return move is not None and move.action == "fail"
+
+
+def _outcome(item: Ended, move: Move | None, now: datetime) -> Outcome:
+    exchanges = _ENCODER.encode(item.exchanges)
+    answer = item.answer
+    if isinstance(answer, Done):
+        return Outcome(
+            item.step, "done", item.started_at, item.ended_at, now, result=answer.result, external_id=answer.external_id,
+            exchanges=exchanges,
+        )  # fmt: skip
+    state, seconds = "quarantined", 0.0
+    if move is not None and move.action == "retry":
+        state, seconds = "ready", move.after_seconds
+    elif move is not None and move.action == "probe":
+        state, seconds = "in_doubt", move.after_seconds
+    return Outcome(
+        item.step, state, item.started_at, item.ended_at, now + timedelta(seconds=seconds), exchanges=exchanges,
+        error_kind=answer.kind, error_code=answer.code, error_message=answer.message,
+        next_action=answer.next_action or _NEXT_ACTIONS[answer.kind], detail=answer.detail,
+    )  # fmt: skip
+
+
+_NEXT_ACTIONS: Final = {
+    "invalid": "Correct the data at its source, then replay.",
+    "conflict": "Look at the partner's document, then replay.",
+    "refused": "Decide with the business, then replay or cancel the order.",
+    "unavailable": "Nothing: it is tried again.",
+    "in_doubt": "Nothing: the partner is asked whether it took effect.",
+    "misconfigured": "Mend the connection's settings or credentials, then replay.",
+    "defect": "Report this with its detail; replay after the mend.",
+}

@@ -1,0 +1,97 @@
+"""A worker process: decider, runner, poller and housekeeping side by side, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import asyncpg
+import structlog
+
+from crossdock.engine.decider import Decider
+from crossdock.engine.poller import Poller
+from crossdock.engine.ports import Clock, OpenConnection
+from crossdock.engine.runner import Runner
+from crossdock.ledger import steps as ledger
+from crossdock.ledger.facts import expire_early
+
+BEAT_SECONDS: Final = 1.0
+_log: Final = structlog.get_logger("crossdock.engine.worker")
+
+
+class Worker:
+    """`run` goes on until cancelled. A lost database is waited for; nothing else ends it."""
+
+    def __init__(
+        self, pool: asyncpg.Pool[Any], decider: Decider, runner: Runner, poller: Poller, name: str, clock: Clock
+    ) -> None:
+        self._pool = pool
+        self._decider = decider
+        self._runner = runner
+        self._poller = poller
+        self._name = name
+        self._clock = clock
+
+    async def run(self) -> None:
+        await self._beat()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._runner.run(), name="runner")
+                tasks.create_task(self._poller.run(), name="poller")
+                tasks.create_task(self._decide_forever(), name="decider")
+                tasks.create_task(self._repeat(self._beat, BEAT_SECONDS), name="beat")
+                tasks.create_task(self._repeat(self._expire, BEAT_SECONDS), name="expiry")
+        finally:
+            await self._say_goodbye()
+
+    async def _decide_forever(self) -> None:
+        while True:
+            try:
+                decided = await self._decider.decide_waiting()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                _log.warning("decide_failed", error=type(error).__name__)
+                decided = 0
+                await asyncio.sleep(0.5)
+            if not decided:
+                await asyncio.sleep(0.05)
+
+    async def _repeat(self, work: Callable[[], Awaitable[None]], seconds: float) -> None:
+        while True:
+            try:
+                await work()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                _log.warning("housekeeping_failed", error=type(error).__name__)
+            await asyncio.sleep(seconds)
+
+    async def _beat(self) -> None:
+        async with self._pool.acquire() as connection:
+            await ledger.beat(connection, self._name, "worker", self._clock())
+
+    async def _expire(self) -> None:
+        now = self._clock()
+        async with self._pool.acquire() as connection:
+            lost = await ledger.expire_leases(connection, now)
+            await expire_early(connection, now)
+        if lost:
+            _log.info("leases_expired", steps=lost)
+
+    async def _say_goodbye(self) -> None:
+        try:
+            async with self._pool.acquire() as connection:
+                await ledger.end_process(connection, self._name)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            _log.warning("goodbye_failed", error=type(error).__name__)
+
+
+async def make_known(pool: asyncpg.Pool[Any], connections: Sequence[OpenConnection]) -> None:
+    """Write the configured connections, their lanes and feeds; what operators set is kept."""
+    async with pool.acquire() as database, database.transaction():
+        for opened in sorted(connections, key=lambda item: item.name):
+            feeds = [
+                (feed.name, opened.feed_seconds.get(feed.name, feed.interval_seconds)) for feed in opened.connector.feeds
+            ]
+            await ledger.place_connection(
+                database, opened.name, opened.connector.system, opened.calls_per_second, opened.burst,
+                [operation.name for operation in opened.connector.operations], feeds,
+            )  # fmt: skip
