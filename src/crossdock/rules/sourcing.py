@@ -1,0 +1,97 @@
+"""Sourcing: from which locations an order is served.
+
+One location that serves the whole order is best; else each line from one location; else a line from several, each in
+the order of preference. Nothing is taken twice: lines of the same product share what is there. Indivisible units stay
+whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
+from typing import Final
+
+from crossdock.model.orders import Allocation, FulfilmentPolicy
+
+_NOTHING: Final = Decimal(0)
+_WHOLE: Final = Decimal(1)
+
+Available = Mapping[tuple[str, str], Decimal]
+"""(SKU, location) -> base units that may be promised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a line needs, in base units."""
+
+    line: str
+    sku: str
+    quantity: Decimal
+    indivisible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a line comes from; what is nowhere is `backordered`."""
+
+    allocations: tuple[Allocation, ...]
+    backordered: Decimal = _NOTHING
+
+
+def choose_sources(
+    needs: Sequence[Need], available: Available, preference: Sequence[str], fulfilment: FulfilmentPolicy
+) -> list[Source]:
+    """Choose for every need, in the order given.
+
+    "split" and "complete" take what is there and leave the rest; whether a complete order with a rest is held is the
+    caller's decision. "backorder" gives a line whole or not at all.
+    """
+    whole = _find_whole(needs, available, preference)
+    if whole is not None:
+        return [Source((Allocation(whole, need.quantity),)) for need in needs]
+    taken: dict[tuple[str, str], Decimal] = {}
+    return [_choose_for_line(need, available, preference, fulfilment, taken) for need in needs]
+
+
+def _find_whole(needs: Sequence[Need], available: Available, preference: Sequence[str]) -> str | None:
+    wanted: dict[str, Decimal] = {}
+    for need in needs:
+        sku = need.sku
+        wanted[sku] = wanted[sku] + need.quantity if sku in wanted else need.quantity
+    for location in preference:
+        for sku, quantity in wanted.items():
+            if available.get((sku, location), _NOTHING) < quantity:
+                break
+        else:
+            return location
+    return None
+
+
+def _choose_for_line(
+    need: Need, available: Available, preference: Sequence[str], fulfilment: FulfilmentPolicy,
+    taken: dict[tuple[str, str], Decimal],
+) -> Source:  # fmt: skip
+    there: list[tuple[str, Decimal]] = []
+    for location in preference:
+        key = (need.sku, location)
+        left = available.get(key, _NOTHING) - taken.get(key, _NOTHING)
+        if need.indivisible:
+            left = left.quantize(_WHOLE, ROUND_FLOOR)
+        if left >= need.quantity:
+            taken[key] = taken.get(key, _NOTHING) + need.quantity
+            return Source((Allocation(location, need.quantity),))
+        if left > 0:
+            there.append((location, left))
+    rest = need.quantity
+    if fulfilment == "backorder" and sum((left for _, left in there), _NOTHING) < rest:
+        return Source((), rest)
+    allocations = []
+    for location, left in there:
+        quantity = min(left, rest)
+        if quantity > 0:
+            key = (need.sku, location)
+            taken[key] = taken.get(key, _NOTHING) + quantity
+            allocations.append(Allocation(location, quantity))
+            rest -= quantity
+    return Source(tuple(allocations), rest)
