@@ -39,7 +39,7 @@ class OrderFilter(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class OrderSummary(msgspec.Struct, frozen=True):
-    """One row of a list: no personal data."""
+    """One row of a list: no personal data. `waiting_for` is the ERP that has not taken the order yet."""
 
     order_id: int
     number: str
@@ -58,6 +58,8 @@ class OrderSummary(msgspec.Struct, frozen=True):
     steps_open: int
     placed_at: datetime
     accepted_at: datetime
+    waiting_for: str = ""
+    waiting_since: datetime | None = None
 
 
 class ShipmentSummary(msgspec.Struct, frozen=True):
@@ -123,7 +125,9 @@ async def search_orders(
     async with pool.acquire() as connection, connection.transaction(readonly=True):
         await connection.execute(_SQL["plan_for_these_values"])
         rows = await _matching(connection, wanted, before, limit + 1)
-    items = tuple(_summary(row) for row in rows[:limit])
+        waits = await connection.fetch(_SQL["waiting_for_erp"], [row["order_id"] for row in rows[:limit]])
+    waiting = {row["order_id"]: row for row in waits}
+    items = tuple(_summary(row, waiting.get(row["order_id"])) for row in rows[:limit])
     return Listing(items, encode_cursor(items[-1].order_id) if len(rows) > limit else "")
 
 
@@ -224,8 +228,10 @@ async def list_shipments(
     return Listing(items, encode_cursor(last.order_id, last.shipment, last.connection) if last else "")
 
 
-def _summary(row: asyncpg.Record) -> OrderSummary:
-    return OrderSummary(**dict(row))
+def _summary(row: asyncpg.Record, wait: asyncpg.Record | None) -> OrderSummary:
+    if wait is None:
+        return OrderSummary(**dict(row))
+    return OrderSummary(**dict(row), waiting_for=wait["connection"], waiting_since=wait["since"])
 
 
 def _shipment(row: asyncpg.Record) -> ShipmentSummary:

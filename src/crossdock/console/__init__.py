@@ -1,0 +1,1 @@
+"""The operations console: server-rendered pages over the read models, for people who keep orders moving."""

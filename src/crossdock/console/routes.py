@@ -1,0 +1,157 @@
+"""The console's routes under /console, to be mounted by the API application.
+
+services = open_console(pool, clock, control)
+application = Litestar([*api_routes, *console_routes(services)], on_shutdown=[services.live.close])
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from litestar import MediaType, Request, Response, Router, get, post
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.response import Redirect
+from litestar.types import ControllerRouterHandler
+
+from crossdock.console import actions, pages
+from crossdock.console.gate import (
+    AnyRequest,
+    NotAllowed,
+    NotSignedIn,
+    add_headers,
+    check_origin,
+    first,
+    read_form,
+    safe_return,
+    sign_in_first,
+    signed_in,
+)
+from crossdock.console.rendering import ConsoleServices, render
+from crossdock.console.session import (
+    SESSION_LENGTH,
+    Session,
+    SignInRefused,
+    cookie_name,
+    form_token_matches,
+    read_session,
+    sign_in,
+    sign_out,
+)
+from crossdock.model.errors import CrossdockError
+
+_HANDLERS: Final = (
+    pages.overview_page,
+    pages.orders_page,
+    pages.order_page,
+    pages.connections_page,
+    pages.holds_page,
+    pages.held_orders_page,
+    pages.quarantined_facts_page,
+    pages.fact_payload,
+    pages.quarantined_steps_page,
+    pages.live_events,
+    pages.static_asset,
+    actions.cancel,
+    actions.replay_order,
+    actions.release,
+    actions.refuse,
+    actions.replay_parked_steps,
+    actions.replay_parked_facts,
+    actions.pause,
+    actions.resume,
+    actions.set_breaker,
+)
+
+
+@get("/sign-in", media_type=MediaType.HTML)
+async def sign_in_page(request: AnyRequest, services: ConsoleServices, next: str = "/console") -> Response[Any]:  # noqa: A002
+    """The sign-in form; who is signed in goes on."""
+    cookie = request.cookies.get(cookie_name(services.secure))
+    if await read_session(services.pool, cookie, services.clock()) is not None:
+        return Redirect(safe_return(next), status_code=303)
+    page = render(services, "sign_in.html", None, next=safe_return(next), problem="", name="")
+    return Response(page, media_type=MediaType.HTML)
+
+
+@post("/sign-in", media_type=MediaType.HTML)
+async def sign_in_form(request: AnyRequest, services: ConsoleServices) -> Response[Any]:
+    """Open a session. The answer is the same for an unknown name and a wrong password."""
+    check_origin(request)
+    fields = await read_form(request)
+    name, target = first(fields, "name"), safe_return(first(fields, "next") or "/console")
+    address = request.client.host if request.client else "unknown"
+    password = (fields.get("password") or [""])[0]
+    answer = await sign_in(services.pool, name, password, address, services.clock())
+    if isinstance(answer, SignInRefused):
+        return _refused(services, name, target, answer)
+    response: Response[Any] = Redirect(target, status_code=303)
+    response.set_cookie(
+        key=cookie_name(services.secure),
+        value=answer.cookie,
+        path="/",
+        httponly=True,
+        samesite="strict",
+        secure=services.secure,
+        max_age=int(SESSION_LENGTH.total_seconds()),
+    )
+    return response
+
+
+def _refused(services: ConsoleServices, name: str, target: str, answer: SignInRefused) -> Response[Any]:
+    if answer.retry_after_seconds is None:
+        problem, status, headers = "The name or the password is wrong.", 401, {}
+    else:
+        minutes = -(-answer.retry_after_seconds // 60)
+        problem = f"Too many attempts. Try again in {minutes} minute{'s' if minutes != 1 else ''}."
+        status, headers = 429, {"Retry-After": str(answer.retry_after_seconds)}
+    page = render(services, "sign_in.html", None, next=target, problem=problem, name=name[:64])
+    return Response(page, media_type=MediaType.HTML, status_code=status, headers=headers)
+
+
+@post("/sign-out")
+async def sign_out_form(request: AnyRequest, services: ConsoleServices, session: Session) -> Redirect:
+    """Close the session, for every role."""
+    check_origin(request)
+    if not form_token_matches(session, first(await read_form(request), "form_token")):
+        raise NotAllowed("This form is out of date. Go back, reload the page and try again.")
+    name = cookie_name(services.secure)
+    await sign_out(services.pool, request.cookies[name])
+    response = Redirect("/console/sign-in", status_code=303)
+    response.delete_cookie(name, path="/")
+    return response
+
+
+def console_routes(services: ConsoleServices) -> list[ControllerRouterHandler]:
+    """Everything under /console; none of it is part of the documented API."""
+
+    def given_services() -> ConsoleServices:
+        return services
+
+    def problem_page(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        status, sentence = _problem(error)
+        page = render(services, "problem.html", None, status=status, sentence=sentence)
+        return Response(page, media_type=MediaType.HTML, status_code=status)
+
+    router = Router(
+        path="/console",
+        route_handlers=[sign_in_page, sign_in_form, sign_out_form, *_HANDLERS],
+        dependencies={
+            "services": Provide(given_services, sync_to_thread=False, use_cache=True),
+            "session": Provide(signed_in),
+        },
+        exception_handlers={NotSignedIn: sign_in_first, HTTPException: problem_page, CrossdockError: problem_page},
+        after_request=add_headers,
+        include_in_schema=False,
+    )
+    return [router]
+
+
+def _problem(error: Exception) -> tuple[int, str]:
+    """What went wrong, in a sentence; never a stack, never what was sent."""
+    if isinstance(error, CrossdockError):
+        return (400 if error.who_acts == "sender" else 409), error.message
+    if isinstance(error, HTTPException) and error.status_code < 500:
+        written_by_us = type(error).__module__.startswith("crossdock")
+        return error.status_code, error.detail if written_by_us else "This request cannot be answered as it is."
+    return 500, "Something went wrong on our side."
