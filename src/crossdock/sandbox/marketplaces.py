@@ -26,9 +26,12 @@ class BazaarAcknowledge(msgspec.Struct, frozen=True):
     seller_reference: str
 
 
-class BazaarItem(msgspec.Struct, frozen=True):
+class BazaarItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Without `unit`: in the unit of the order's item."""
+
     item_id: int
     quantity: Decimal
+    unit: str = ""
 
 
 class BazaarShipment(msgspec.Struct, frozen=True):
@@ -49,9 +52,12 @@ class AgoraParcel(msgspec.Struct, frozen=True, rename="camel"):
     tracking_code: str
 
 
-class AgoraShippedLine(msgspec.Struct, frozen=True, rename="camel"):
+class AgoraShippedLine(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """Whole packs, or single pieces out of one."""
+
     line_no: str
-    packs: Decimal
+    packs: Decimal = Decimal(0)
+    pieces: Decimal = Decimal(0)
 
 
 class AgoraShipment(msgspec.Struct, frozen=True, rename="camel"):
@@ -245,8 +251,11 @@ class Agora:
         number, request = call.path["number"], call.read(AgoraShipment)
         order = self._market.order(number)
         known = {line["lineNo"] for line in order["lines"]}
-        if not request.lines or any(line.line_no not in known or line.packs <= 0 for line in request.lines):
+        if not request.lines or any(line.line_no not in known or line.packs + line.pieces <= 0 for line in request.lines):
             raise Refusal(422, "unknownLine", "a shipment needs lines of this order with packs")
+        numbers = {entry.get("shipmentNumber") for entry in order["shipments"]}
+        if request.shipment_number and request.shipment_number in numbers:
+            raise Refusal(409, "duplicateShipment", "this shipment was announced already")
         self._market.add(number, order, "shipments", msgspec.to_builtins(request), request.shipment_number)
         return Answer({"accepted": True}, 202)
 
@@ -275,7 +284,8 @@ class Agora:
         number = f"AG{self._market.storage.next_number('order', 31000001)}"
         to = basket.ship_to
         order = {
-            "orderId": number, "state": "placed", "createdOn": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "orderId": number, "state": "placed", 
+            "createdOn": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "currencyCode": basket.currency, "supplierOrderNumber": "", "remark": basket.note,
             "deliverTo": {
                 "name": to.name, "address": to.street, "town": to.city, "postalCode": to.postal_code,

@@ -84,9 +84,12 @@ class AcknowledgmentRequest(msgspec.Struct, frozen=True):
     merchant_reference: str
 
 
-class FulfilledLine(msgspec.Struct, frozen=True):
+class FulfilledLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Without `unit`: in the unit of the order's line."""
+
     line_id: str
     quantity: Decimal
+    unit: str = ""
 
 
 class FulfilmentRequest(msgspec.Struct, frozen=True):

@@ -31,7 +31,7 @@ class QuoteRequest(msgspec.Struct, frozen=True):
 class TaxLine(msgspec.Struct, frozen=True):
     line: str
     tax_code: str
-    rate: Decimal
+    rate: Decimal | None
     net: Decimal
     tax: Decimal
 

@@ -1,0 +1,1 @@
+"""Agora: declared in `declaration`, spoken to in `client`, translated in `translate`."""

@@ -1,0 +1,1 @@
+"""Bazaar: declared in `declaration`, spoken to in `client`, translated in `translate`."""

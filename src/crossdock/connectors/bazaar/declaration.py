@@ -1,0 +1,32 @@
+"""Bazaar, a marketplace that is polled; it collects the money. Shipments and cancellations are probed by our numbers."""
+
+from __future__ import annotations
+
+from crossdock.connectors.bazaar.client import (
+    BazaarSettings,
+    acknowledge,
+    cancel,
+    check,
+    find_acknowledgment,
+    find_cancellation,
+    find_shipment,
+    open_bazaar,
+    read_orders,
+    ship,
+)
+from crossdock.kit.connector import Connector, Feed, Operation
+
+CONNECTOR = Connector(
+    system="bazaar",
+    title="Bazaar marketplace",
+    settings=BazaarSettings,
+    secrets=("key",),
+    open=open_bazaar,
+    operations=(
+        Operation("channel.acknowledge", perform=acknowledge, probe=find_acknowledgment, repeatable=True),
+        Operation("channel.ship", perform=ship, probe=find_shipment),
+        Operation("channel.cancel", perform=cancel, probe=find_cancellation),
+    ),
+    feeds=(Feed("orders", read=read_orders, interval_seconds=3),),
+    check=check,
+)

@@ -1,0 +1,1 @@
+"""Carrier: declared in `declaration`, spoken to in `client`, translated in `translate`."""

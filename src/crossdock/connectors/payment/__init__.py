@@ -1,0 +1,1 @@
+"""Payment provider: declared in `declaration`, spoken to in `client`, translated in `translate`."""

@@ -1,0 +1,1 @@
+"""B2B portal: declared in `declaration`, spoken to in `client`, translated in `translate`."""

@@ -1,0 +1,1 @@
+"""Shop: declared in `declaration`, spoken to in `client`, translated in `translate`."""

@@ -1,0 +1,1 @@
+"""Tax engine: declared in `declaration`, spoken to in `client`, translated in `translate`."""

@@ -1,0 +1,1 @@
+"""WMS: declared in `declaration`, spoken to in `client`, translated in `translate`."""

@@ -1,0 +1,193 @@
+"""From the warehouse system's shapes to the canonical model and back. Pure.
+
+A fulfilment order that is released anew after a hold has the same number for us, but the warehouse wants each
+instruction's number only once: the round ("#2") is part of the number there and is taken off when it comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from crossdock.kit.connector import Call, Done
+from crossdock.model.documents import InventoryBalance
+from crossdock.model.errors import Invalid
+from crossdock.model.facts import BalancesReported, Fact, FulfilmentShorted
+from crossdock.model.fulfilment import FulfilmentOrder, Package, Shipment, ShippedLine
+from crossdock.model.values import Quantity
+
+
+class CancelledLine(msgspec.Struct, frozen=True):
+    line: str
+    quantity: Decimal
+
+
+class Cancellation(msgspec.Struct, frozen=True):
+    reference: str
+    lines: tuple[CancelledLine, ...]
+
+
+class Instruction(msgspec.Struct, frozen=True):
+    number: str
+    state: str
+    cancellations: tuple[Cancellation, ...] = ()
+
+
+class WmsLine(msgspec.Struct, frozen=True):
+    sku: str
+    quantity: Decimal
+    unit: str
+    line: str = ""
+
+
+class WmsPackage(msgspec.Struct, frozen=True):
+    sscc: str
+    tracking: str = ""
+    carrier: str = ""
+
+
+class WmsShipment(msgspec.Struct, frozen=True):
+    number: str
+    instruction: str
+    warehouse: str
+    lines: tuple[WmsLine, ...]
+    packages: tuple[WmsPackage, ...]
+    shipped_at: datetime
+
+
+class WmsShort(msgspec.Struct, frozen=True):
+    number: str
+    instruction: str
+    warehouse: str
+    sku: str
+    quantity: Decimal
+    at: datetime
+    line: str = ""
+    reason: str = ""
+
+
+class WmsBalance(msgspec.Struct, frozen=True):
+    sku: str
+    on_hand: Decimal
+    unit: str
+
+
+class StockPage(msgspec.Struct, frozen=True):
+    as_of: datetime
+    warehouse: str
+    balances: tuple[WmsBalance, ...]
+    next: str = ""
+
+
+class Named(msgspec.Struct, frozen=True):
+    """The least that can be read of a document that cannot be read."""
+
+    number: str
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    type: str
+    data: msgspec.Raw
+
+
+def instruction_number(call: Call) -> str:
+    fulfilment = msgspec.json.decode(call.payload, type=FulfilmentOrder)
+    _, mark, round_number = call.name.partition("#")
+    return f"{fulfilment.number}{mark}{round_number}"
+
+
+def instruction_body(call: Call) -> dict[str, Any]:
+    fulfilment = msgspec.json.decode(call.payload, type=FulfilmentOrder)
+    return {
+        "number": instruction_number(call), "warehouse": fulfilment.warehouse, "service": fulfilment.service,
+        "ship_to": msgspec.to_builtins(fulfilment.ship_to),
+        "lines": [
+            {"line": line.line, "sku": line.sku, "quantity": str(line.quantity.value), "unit": line.quantity.unit}
+            for line in fulfilment.lines
+        ],
+    }  # fmt: skip
+
+
+def undone_number(call: Call) -> str:
+    """The instruction that a `wms.cancel` step calls back: what its release reported, else what it must have been."""
+    undoes = str(msgspec.json.decode(call.payload, type=dict[str, Any]).get("undoes", ""))
+    reported = msgspec.json.decode(call.results.get(undoes, b"{}"), type=dict[str, Any]).get("instruction")
+    place = (undoes or call.name).partition(":")[2]
+    return str(reported) if reported else f"{call.number}-{place}"
+
+
+def cancellation_done(number: str, cancellation: Cancellation) -> Done:
+    cancelled = {line.line: line.quantity for line in cancellation.lines}
+    return Done(msgspec.json.encode({"cancelled": cancelled}), number)
+
+
+def webhook_facts(connection: str, body: bytes) -> Sequence[Fact]:
+    try:
+        envelope = msgspec.json.decode(body, type=Envelope)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise Invalid("webhook_form", "The webhook cannot be read.", detail=str(error)) from None
+    if envelope.type == "shipment.shipped":
+        return (shipment_fact(connection, bytes(envelope.data), body),)
+    if envelope.type == "instruction.short":
+        return (short_fact(connection, bytes(envelope.data), body),)
+    return ()
+
+
+def shipment_fact(connection: str, document: bytes, raw: bytes) -> Fact:
+    try:
+        found = msgspec.json.decode(document, type=WmsShipment)
+    except (msgspec.DecodeError, UnicodeError):
+        return _unreadable(connection, "shipment.confirmed", document, raw)
+    subject = _fulfilment_number(found.instruction)
+    shipment = Shipment(
+        number=found.number, fulfilment_number=subject, warehouse=found.warehouse, shipped_at=found.shipped_at,
+        lines=tuple(ShippedLine(line.sku, Quantity(line.quantity, line.unit), line.line) for line in found.lines),
+        packages=tuple(Package(package.sscc, package.tracking, package.carrier) for package in found.packages),
+    )  # fmt: skip
+    body = msgspec.json.encode(shipment)
+    return Fact(
+        connection, "shipment.confirmed", found.number, body, raw, subject=subject, occurred_at=found.shipped_at
+    )
+
+
+def short_fact(connection: str, document: bytes, raw: bytes) -> Fact:
+    try:
+        found = msgspec.json.decode(document, type=WmsShort)
+    except (msgspec.DecodeError, UnicodeError):
+        return _unreadable(connection, "fulfilment.shorted", document, raw)
+    subject = _fulfilment_number(found.instruction)
+    shorted = FulfilmentShorted(
+        fulfilment_number=subject, warehouse=found.warehouse, sku=found.sku, quantity=str(found.quantity), at=found.at,
+        line=found.line, reason=found.reason,
+    )  # fmt: skip
+    body = msgspec.json.encode(shorted)
+    return Fact(connection, "fulfilment.shorted", found.number, body, raw, subject=subject, occurred_at=found.at)
+
+
+def balances_fact(connection: str, page: StockPage, after: str, raw: bytes) -> Fact:
+    balances = tuple(
+        InventoryBalance(balance.sku, page.warehouse, Quantity(balance.on_hand, balance.unit), page.as_of)
+        for balance in page.balances
+    )
+    key = f"{page.warehouse}|{after}"
+    return Fact(
+        connection, "balances.reported", key, msgspec.json.encode(BalancesReported(balances)), raw,
+        version=page.as_of.isoformat(), subject=page.warehouse, occurred_at=page.as_of,
+    )  # fmt: skip
+
+
+def _fulfilment_number(instruction: str) -> str:
+    return instruction.partition("#")[0]
+
+
+def _unreadable(connection: str, kind: str, document: bytes, raw: bytes) -> Fact:
+    """Its own body is no canonical one, so the engine parks it alone, with the payload, and goes on."""
+    try:
+        number = msgspec.json.decode(document, type=Named).number
+    except (msgspec.DecodeError, UnicodeError):
+        number = "?"
+    return Fact(connection, kind, number, document, raw, version="unreadable", subject=number)
