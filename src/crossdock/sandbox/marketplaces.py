@@ -20,6 +20,9 @@ from crossdock.sandbox.storage import Storage
 from crossdock.sandbox.world import World
 
 PAGE: Final = 50
+PACK_TYPES: Final = {
+    "C62": "PIECE", "MTR": "METRE", "KGM": "KILO", "PR": "PAIR", "LTR": "LITRE", "XBX": "CARTON", "XPX": "PALLET",
+}  # fmt: skip
 
 
 class BazaarAcknowledge(msgspec.Struct, frozen=True):
@@ -251,7 +254,8 @@ class Agora:
         number, request = call.path["number"], call.read(AgoraShipment)
         order = self._market.order(number)
         known = {line["lineNo"] for line in order["lines"]}
-        if not request.lines or any(line.line_no not in known or line.packs + line.pieces <= 0 for line in request.lines):
+        nothing = any(line.line_no not in known or line.packs + line.pieces <= 0 for line in request.lines)
+        if not request.lines or nothing:
             raise Refusal(422, "unknownLine", "a shipment needs lines of this order with packs")
         numbers = {entry.get("shipmentNumber") for entry in order["shipments"]}
         if request.shipment_number and request.shipment_number in numbers:
@@ -284,7 +288,7 @@ class Agora:
         number = f"AG{self._market.storage.next_number('order', 31000001)}"
         to = basket.ship_to
         order = {
-            "orderId": number, "state": "placed", 
+            "orderId": number, "state": "placed",
             "createdOn": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "currencyCode": basket.currency, "supplierOrderNumber": "", "remark": basket.note,
             "deliverTo": {
@@ -294,7 +298,7 @@ class Agora:
             "lines": [
                 {
                     "lineNo": f"L{index:02d}", "gtin": self._gtin(line.sku, line.unit), "packs": str(line.quantity),
-                    "pricePerPack": str(line.unit_price),
+                    "packType": PACK_TYPES.get(line.unit, line.unit), "pricePerPack": str(line.unit_price),
                 }
                 for index, line in enumerate(basket.lines, start=1)
             ],

@@ -1,7 +1,6 @@
 """From Agora's shapes to the canonical model and back. Pure.
 
-Agora sells packs by GTIN: the GTIN says both the product and the pack, so the quantity of an Agora line is counted in
-the unit that its GTIN stands for. `ZZ` (mutually defined, UN/ECE Rec 20) says "in the unit of the GTIN".
+Agora sells packs by GTIN and knows no SKU; the quantity of its lines is a number of packs of the type it names.
 """
 
 from __future__ import annotations
@@ -20,7 +19,10 @@ from crossdock.model.fulfilment import PartLine, ShipmentPart
 from crossdock.model.orders import Order, OrderPlaced, PaymentIntent, PlacedLine
 from crossdock.model.values import Money, Quantity
 
-UNIT_OF_GTIN: Final = "ZZ"
+# Agora's pack types -> UN/ECE Rec 20. One that is not here goes on as it is and is refused by name.
+UNITS: Final = {
+    "PIECE": "C62", "METRE": "MTR", "KILO": "KGM", "PAIR": "PR", "LITRE": "LTR", "CARTON": "XBX", "PALLET": "XPX",
+}  # fmt: skip
 
 
 class AgoraAddress(msgspec.Struct, frozen=True, rename="camel"):
@@ -36,6 +38,7 @@ class AgoraLine(msgspec.Struct, frozen=True, rename="camel"):
     line_no: str
     gtin: str
     packs: Decimal
+    pack_type: str
     price_per_pack: Decimal
 
 
@@ -117,7 +120,7 @@ def _placed(order: AgoraOrder) -> OrderPlaced:
         ship_to=Address(to.name, to.address, to.town, to.postal_code, to.country, email=to.mail),
         lines=tuple(
             PlacedLine(
-                line=line.line_no, gtin=line.gtin, quantity=Quantity(line.packs, UNIT_OF_GTIN),
+                line=line.line_no, gtin=line.gtin, quantity=Quantity(line.packs, UNITS.get(line.pack_type, line.pack_type)),
                 unit_price=Money(line.price_per_pack, order.currency_code),
             )
             for line in order.lines

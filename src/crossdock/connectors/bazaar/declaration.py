@@ -1,4 +1,4 @@
-"""Bazaar, a marketplace that is polled; it collects the money. Shipments and cancellations are probed by our numbers."""
+"""Bazaar, a marketplace that is polled; it collects the money. Shipments and cancellations are probed by number."""
 
 from __future__ import annotations
 
