@@ -120,7 +120,8 @@ def _placed(order: AgoraOrder) -> OrderPlaced:
         ship_to=Address(to.name, to.address, to.town, to.postal_code, to.country, email=to.mail),
         lines=tuple(
             PlacedLine(
-                line=line.line_no, gtin=line.gtin, quantity=Quantity(line.packs, UNITS.get(line.pack_type, line.pack_type)),
+                line=line.line_no, gtin=line.gtin,
+                quantity=Quantity(line.packs, UNITS.get(line.pack_type, line.pack_type)),
                 unit_price=Money(line.price_per_pack, order.currency_code),
             )
             for line in order.lines

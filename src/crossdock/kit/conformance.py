@@ -1,0 +1,167 @@
+"""What every connector must do, checked against its partner or the partner's simulation and judged by its write log.
+
+A connector's tests say how to reach the partner (`Partner`) and how to make a fresh call of each operation (`Case`);
+the checks here are the same for all. They raise AssertionError with a sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from crossdock.kit.connector import Call, Connector, Done, Operation
+from crossdock.kit.settings import decode_settings
+from crossdock.model.errors import CrossdockError, InDoubt, Misconfigured, Unavailable
+
+
+class Partner(Protocol):
+    """The receiving side: its append-only log and the faults that it can be told to have."""
+
+    async def effects(self, kind: str, number: str) -> int:
+        """How many writes of this kind the log holds whose business key or document names `number`."""
+
+    async def misbehave(self, plan: Mapping[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One operation: a fresh call on every use, and where its effect shows. `effect` is "" for a mere read."""
+
+    connector: Connector
+    operation: str
+    settings: Mapping[str, Any]
+    effect: str
+    fresh: Callable[[], Awaitable[Call]]
+
+    @property
+    def declared(self) -> Operation:
+        return self.connector.operation(self.operation)
+
+
+async def perform(case: Case, client: Any, call: Call) -> Done:
+    """One call by whichever way the operation is declared."""
+    operation = case.declared
+    if operation.perform is not None:
+        return await operation.perform(client, call)
+    if operation.perform_many is None:
+        raise AssertionError(f"{operation.name} declares nothing to perform")
+    found = (await operation.perform_many(client, [call]))[0]
+    if isinstance(found, CrossdockError):
+        raise found
+    return found
+
+
+async def outcome(case: Case, client: Any, call: Call) -> Done | CrossdockError:
+    try:
+        return await perform(case, client, call)
+    except CrossdockError as error:
+        return error
+
+
+def check_settings(connector: Connector, good: Mapping[str, Any]) -> None:
+    """Good settings are taken; nonsense, a missing and an empty secret are refused by name."""
+    decode_settings(connector, "tested", good)
+    nonsense: list[dict[str, Any]] = [{**good, "no_such_setting": 1}]
+    nonsense += [{name: value for name, value in good.items() if name != secret} for secret in connector.secrets]
+    nonsense += [{**good, secret: ""} for secret in connector.secrets]
+    for values in nonsense:
+        try:
+            decode_settings(connector, "tested", values)
+        except Misconfigured as error:
+            _require(bool(error.field), "A refused setting must be named.")
+        else:
+            raise AssertionError(f"{connector.system} takes settings that it must refuse: {sorted(values)}")
+
+
+async def check_repeated(case: Case, client: Any, partner: Partner) -> None:
+    """The same call again, as after a restart, makes no second effect and finds the same number."""
+    call = await case.fresh()
+    first = await perform(case, client, call)
+    again = replace(call, attempt=2)
+    second = await perform(case, client, again) if case.declared.repeatable else await _probed(case, client, again)
+    _require(second.external_id == first.external_id, f"{case.operation} finds another number when it is repeated")
+    await _one_effect(case, partner, call)
+
+
+async def check_lost_answer(case: Case, client: Any, partner: Partner) -> None:
+    """The partner commits, the answer is lost: in doubt, then found by the probe with all that `perform` would say."""
+    for plan in ({"commit_then_drop": 1}, {"commit_then_500": 1}, {"truncate": 1, "methods": ["POST", "PUT"]}):
+        call = await case.fresh()
+        await partner.misbehave(plan)
+        found = await outcome(case, client, call)
+        await partner.misbehave({})
+        _require(isinstance(found, InDoubt), f"{case.operation} under {plan} must be in doubt, it is {found!r}")
+        probed = await _probed(case, client, call)
+        await _one_effect(case, partner, call)
+        repeated = await perform(case, client, replace(call, attempt=2)) if case.declared.repeatable else probed
+        _require(probed == repeated, f"{case.operation}: the probe says {probed}, the partner {repeated}")
+        await _one_effect(case, partner, call)
+
+
+async def check_lost_request(case: Case, client: Any, partner: Partner) -> None:
+    """The request is lost before anything happens: in doubt, the probe finds nothing, and it can be done then."""
+    call = await case.fresh()
+    await partner.misbehave({"reset": 1, "methods": ["POST", "PUT"]})
+    found = await outcome(case, client, call)
+    await partner.misbehave({})
+    _require(isinstance(found, InDoubt), f"{case.operation} with a broken connection must be in doubt, it is {found!r}")
+    _require(await _probe(case, client, call) is None, f"{case.operation}: the probe finds what is not there")
+    await perform(case, client, replace(call, attempt=2))
+    await _one_effect(case, partner, call)
+
+
+async def check_errors(case: Case, client: Any, partner: Partner) -> None:
+    """Slow down, not now: nothing happened, and the partner's wish about when to come back is kept."""
+    call = await case.fresh()
+    await partner.misbehave({"status_429": 1, "retry_after": 7})
+    found = await outcome(case, client, call)
+    if not isinstance(found, Unavailable):
+        raise AssertionError(f"{case.operation}: 429 must be Unavailable, it is {found!r}")  # noqa: TRY004 - a failed check, not a wrong argument
+    _require(found.retry_after_seconds == 7, "Retry-After must be passed on")
+    await partner.misbehave({"status_500": 1})
+    found = await outcome(case, client, call)
+    await partner.misbehave({})
+    expected = InDoubt if case.effect else Unavailable
+    _require(isinstance(found, expected), f"{case.operation}: 500 must be {expected.__name__}, it is {found!r}")
+
+
+async def check_secrets(case: Case, client: Any) -> None:
+    """What is kept of an exchange names neither the key nor a card token nor the buyer."""
+    call = await case.fresh()
+    await perform(case, client, call)
+    kept = repr(call.exchanges)
+    _require(bool(call.exchanges), f"{case.operation} leaves no trace of what went over the wire")
+    hidden = [str(case.settings[name]) for name in case.connector.secrets]
+    hidden += [call.order.payment.token, call.order.ship_to.email, call.order.ship_to.street, call.order.ship_to.name]
+    for secret in filter(None, hidden):
+        _require(secret not in kept, f"{case.operation} keeps {secret[:4]}… in an exchange")
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    """`assert` would vanish under -O; a third party's suite must not."""
+    if not holds:
+        raise AssertionError(otherwise)
+
+
+async def _probe(case: Case, client: Any, call: Call) -> Done | None:
+    if case.declared.probe is None:
+        raise AssertionError(f"{case.operation} writes but cannot be probed")
+    return await case.declared.probe(client, call)
+
+
+async def _probed(case: Case, client: Any, call: Call) -> Done:
+    found = await _probe(case, client, call)
+    if found is None:
+        raise AssertionError(f"{case.operation}: the probe does not find what is there")
+    return found
+
+
+async def _one_effect(case: Case, partner: Partner, call: Call) -> None:
+    count = await partner.effects(case.effect, call.key if case.effect == "status" else effect_number(call))
+    _require(count == 1, f"{case.operation} made {count} effects instead of one")
+
+
+def effect_number(call: Call) -> str:
+    """What the partner's log names: the channel's number for channels, ours elsewhere."""
+    return call.order.channel_number if call.operation.startswith("channel.") else call.number
