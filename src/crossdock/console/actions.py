@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from litestar import post
 from litestar.response import Redirect
 
-from crossdock.console.gate import AnyRequest, NotFound, first, safe_return, signed_form
+from crossdock.console.gate import AnyRequest, NotFound, Services, Visitor, first, safe_return, signed_form
 from crossdock.console.rendering import ConsoleServices
 from crossdock.console.session import Session
 from crossdock.insight.holds import list_held_order_ids
@@ -47,7 +47,7 @@ def _reason(fields: Fields, session: Session) -> str:
 
 
 @post("/orders/{number:str}/cancel")
-async def cancel(request: AnyRequest, services: ConsoleServices, session: Session, number: str) -> Redirect:
+async def cancel(request: AnyRequest, services: Services, session: Visitor, number: str) -> Redirect:
     """Ask for the cancellation of an order: the rules decide by how far it came."""
     fields = await signed_form(request, session)
     order_id = _order_id(number)
@@ -56,7 +56,7 @@ async def cancel(request: AnyRequest, services: ConsoleServices, session: Sessio
 
 
 @post("/orders/{number:str}/replay")
-async def replay_order(request: AnyRequest, services: ConsoleServices, session: Session, number: str) -> Redirect:
+async def replay_order(request: AnyRequest, services: Services, session: Visitor, number: str) -> Redirect:
     """Try the parked steps of an order again."""
     fields = await signed_form(request, session)
     count = await services.control.replay_steps(services.clock(), session.name, order_ids=[_order_id(number)])
@@ -64,7 +64,7 @@ async def replay_order(request: AnyRequest, services: ConsoleServices, session: 
 
 
 @post("/holds/release")
-async def release(request: AnyRequest, services: ConsoleServices, session: Session) -> Redirect:
+async def release(request: AnyRequest, services: Services, session: Visitor) -> Redirect:
     """Release the holds that were ticked, or all of one cause."""
     fields = await signed_form(request, session)
     order_ids = await _held(services, fields)
@@ -73,7 +73,7 @@ async def release(request: AnyRequest, services: ConsoleServices, session: Sessi
 
 
 @post("/holds/refuse")
-async def refuse(request: AnyRequest, services: ConsoleServices, session: Session) -> Redirect:
+async def refuse(request: AnyRequest, services: Services, session: Visitor) -> Redirect:
     """Refuse the held orders that were ticked, or all of one cause."""
     fields = await signed_form(request, session)
     order_ids = await _held(services, fields)
@@ -83,7 +83,7 @@ async def refuse(request: AnyRequest, services: ConsoleServices, session: Sessio
 
 
 @post("/quarantine/steps/replay")
-async def replay_parked_steps(request: AnyRequest, services: ConsoleServices, session: Session) -> Redirect:
+async def replay_parked_steps(request: AnyRequest, services: Services, session: Visitor) -> Redirect:
     """Try parked steps again: of the orders that were ticked, or all of one connection and cause."""
     fields = await signed_form(request, session)
     order_ids = _chosen(fields, "order_id")
@@ -100,7 +100,7 @@ async def replay_parked_steps(request: AnyRequest, services: ConsoleServices, se
 
 
 @post("/quarantine/facts/replay")
-async def replay_parked_facts(request: AnyRequest, services: ConsoleServices, session: Session) -> Redirect:
+async def replay_parked_facts(request: AnyRequest, services: Services, session: Visitor) -> Redirect:
     """Apply parked facts again: those that were ticked, or all of one connection and cause."""
     fields = await signed_form(request, session)
     fact_ids = _chosen(fields, "fact_id")
@@ -117,7 +117,7 @@ async def replay_parked_facts(request: AnyRequest, services: ConsoleServices, se
 
 
 @post("/connections/{name:str}/pause")
-async def pause(request: AnyRequest, services: ConsoleServices, session: Session, name: str) -> Redirect:
+async def pause(request: AnyRequest, services: Services, session: Visitor, name: str) -> Redirect:
     """Send nothing to a partner until it is resumed."""
     fields = await signed_form(request, session)
     await _known_connection(services, name)
@@ -126,7 +126,7 @@ async def pause(request: AnyRequest, services: ConsoleServices, session: Session
 
 
 @post("/connections/{name:str}/resume")
-async def resume(request: AnyRequest, services: ConsoleServices, session: Session, name: str) -> Redirect:
+async def resume(request: AnyRequest, services: Services, session: Visitor, name: str) -> Redirect:
     """Send again."""
     fields = await signed_form(request, session)
     await _known_connection(services, name)
@@ -135,7 +135,7 @@ async def resume(request: AnyRequest, services: ConsoleServices, session: Sessio
 
 
 @post("/connections/{name:str}/breaker")
-async def set_breaker(request: AnyRequest, services: ConsoleServices, session: Session, name: str) -> Redirect:
+async def set_breaker(request: AnyRequest, services: Services, session: Visitor, name: str) -> Redirect:
     """Hold a breaker open or closed by hand, or leave it to itself again."""
     fields = await signed_form(request, session)
     await _known_connection(services, name)

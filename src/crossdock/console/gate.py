@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote, urlsplit
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.params import Dependency
 from litestar.response import Redirect
 
 from crossdock.console.rendering import ConsoleServices
 from crossdock.console.session import Session, cookie_name, form_token_matches, read_session
 
 AnyRequest = Request[Any, Any, Any]
+# Given by us, not by the visitor: nothing to validate.
+Services = Annotated[ConsoleServices, Dependency(skip_validation=True)]
+Visitor = Annotated[Session, Dependency(skip_validation=True)]
 FORM_BYTES_MAX: Final = 64 * 1024
 FORM_TYPES: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -43,7 +47,7 @@ class NotFound(HTTPException):
     status_code = 404
 
 
-async def signed_in(request: AnyRequest, services: ConsoleServices) -> Session:
+async def signed_in(request: AnyRequest, services: Services) -> Session:
     """The session of the cookie. Raises NotSignedIn."""
     cookie = request.cookies.get(cookie_name(services.secure))
     session = await read_session(services.pool, cookie, services.clock())

@@ -9,9 +9,8 @@ from litestar import MediaType, Response, get
 from litestar.params import Parameter
 from litestar.response import Stream
 
-from crossdock.console.gate import AnyRequest, NotFound, check_origin, is_fragment
-from crossdock.console.rendering import ConsoleServices, render
-from crossdock.console.session import Session
+from crossdock.console.gate import AnyRequest, NotFound, Services, Visitor, check_origin, is_fragment
+from crossdock.console.rendering import render
 from crossdock.console.words import ORDER_STATES
 from crossdock.insight.connections import read_connections
 from crossdock.insight.holds import (
@@ -22,7 +21,7 @@ from crossdock.insight.holds import (
     read_hold_groups,
     read_quarantine_groups,
 )
-from crossdock.insight.orders import TEXT_LENGTH_MAX, OrderFilter, read_order, search_orders
+from crossdock.insight.orders import TEXT_LENGTH_MAX, OrderFilter, list_channels, read_order, search_orders
 from crossdock.insight.timeline import read_timeline
 
 PAGE_SIZE: Final = 50
@@ -49,7 +48,7 @@ def said(request: AnyRequest) -> str:
 
 
 @get("/", media_type=MediaType.HTML)
-async def overview_page(request: AnyRequest, services: ConsoleServices, session: Session) -> str:
+async def overview_page(request: AnyRequest, services: Services, session: Visitor) -> str:
     """Is all well? What waits, since when, and who must act."""
     snapshot = await services.live.snapshot()
     template = "_overview.html" if is_fragment(request) else "overview.html"
@@ -59,10 +58,10 @@ async def overview_page(request: AnyRequest, services: ConsoleServices, session:
 @get("/orders", media_type=MediaType.HTML)
 async def orders_page(
     request: AnyRequest,
-    services: ConsoleServices,
-    session: Session,
+    services: Services,
+    session: Visitor,
     q: Text = "",
-    state: Text = "",
+    order_state: Annotated[str, Parameter(query="state", max_length=TEXT_LENGTH_MAX)] = "",
     channel: Text = "",
     sku: Text = "",
     customer: Text = "",
@@ -72,20 +71,19 @@ async def orders_page(
     """Search and filters; newest first."""
     wanted = OrderFilter(
         text=q,
-        state=state if state in ORDER_STATES else "",
+        state=order_state if order_state in ORDER_STATES else "",
         channel=channel,
         sku=sku,
         customer=customer,
         hold_cause=cause,
     )
     listing = await search_orders(services.pool, wanted, cursor, PAGE_SIZE)
-    kept = {"q": q, "state": state, "channel": channel, "sku": sku, "customer": customer, "cause": cause}
+    kept = {"q": q, "state": order_state, "channel": channel, "sku": sku, "customer": customer, "cause": cause}
     query = urlencode({name: value for name, value in kept.items() if value})
     template = "orders.html"
     if is_fragment(request):
         template = "_order_rows.html" if cursor else "_orders.html"
     snapshot = await services.live.snapshot()
-    channels = sorted(found.connection for found in snapshot.overview.connections)
     return render(
         services,
         template,
@@ -93,14 +91,14 @@ async def orders_page(
         listing=listing,
         wanted=wanted,
         query=query,
-        channels=channels,
+        channels=await list_channels(services.pool),
         said="",
         counts={count.state: count for count in snapshot.overview.orders},
     )
 
 
 @get("/orders/{number:str}", media_type=MediaType.HTML)
-async def order_page(request: AnyRequest, services: ConsoleServices, session: Session, number: str) -> str:
+async def order_page(request: AnyRequest, services: Services, session: Visitor, number: str) -> str:
     """One order over all systems, and what happens next."""
     found = await read_order(services.pool, number)
     if found is None:
@@ -120,7 +118,7 @@ async def order_page(request: AnyRequest, services: ConsoleServices, session: Se
 
 
 @get("/connections", media_type=MediaType.HTML)
-async def connections_page(request: AnyRequest, services: ConsoleServices, session: Session) -> str:
+async def connections_page(request: AnyRequest, services: Services, session: Visitor) -> str:
     """Each partner: health, backlog, breakers, rate, feeds."""
     connections = await read_connections(services.pool, services.clock())
     template = "_connections.html" if is_fragment(request) else "connections.html"
@@ -128,7 +126,7 @@ async def connections_page(request: AnyRequest, services: ConsoleServices, sessi
 
 
 @get("/holds", media_type=MediaType.HTML)
-async def holds_page(request: AnyRequest, services: ConsoleServices, session: Session) -> str:
+async def holds_page(request: AnyRequest, services: Services, session: Visitor) -> str:
     """What cannot go on by itself, by cause."""
     template = "_holds.html" if is_fragment(request) else "holds.html"
     return render(
@@ -144,8 +142,8 @@ async def holds_page(request: AnyRequest, services: ConsoleServices, session: Se
 @get("/holds/orders", media_type=MediaType.HTML)
 async def held_orders_page(
     request: AnyRequest,
-    services: ConsoleServices,
-    session: Session,
+    services: Services,
+    session: Visitor,
     cause: Text = "",
     cursor: Annotated[str, Parameter(max_length=600)] = "",
 ) -> str:
@@ -165,8 +163,8 @@ async def held_orders_page(
 @get("/quarantine/facts", media_type=MediaType.HTML)
 async def quarantined_facts_page(
     request: AnyRequest,
-    services: ConsoleServices,
-    session: Session,
+    services: Services,
+    session: Visitor,
     connection: Text = "",
     cause: Text = "",
     kind: Text = "",
@@ -184,7 +182,7 @@ async def quarantined_facts_page(
 
 
 @get("/quarantine/facts/{fact_id:int}/payload", media_type=MediaType.HTML)
-async def fact_payload(services: ConsoleServices, session: Session, fact_id: int) -> str:
+async def fact_payload(services: Services, session: Visitor, fact_id: int) -> str:
     """The payload as received, masked."""
     payload = await read_fact_payload(services.pool, fact_id)
     if payload is None:
@@ -195,8 +193,8 @@ async def fact_payload(services: ConsoleServices, session: Session, fact_id: int
 @get("/quarantine/steps", media_type=MediaType.HTML)
 async def quarantined_steps_page(
     request: AnyRequest,
-    services: ConsoleServices,
-    session: Session,
+    services: Services,
+    session: Visitor,
     connection: Text = "",
     cause: Text = "",
     operation: Text = "",
@@ -214,7 +212,7 @@ async def quarantined_steps_page(
 
 
 @get("/live")
-async def live_events(request: AnyRequest, services: ConsoleServices, session: Session) -> Stream | Response[bytes]:
+async def live_events(request: AnyRequest, services: Services, session: Visitor) -> Stream | Response[bytes]:
     """Server-sent events that tell a page to look again."""
     check_origin(request)
     if services.live.full:
@@ -223,7 +221,7 @@ async def live_events(request: AnyRequest, services: ConsoleServices, session: S
 
 
 @get("/static/{name:path}")
-async def static_asset(services: ConsoleServices, name: str) -> Response[bytes]:
+async def static_asset(services: Services, name: str) -> Response[bytes]:
     """Style, script and mark; named with their content's hash, so that browsers may keep them."""
     asset = services.assets.get(name.lstrip("/"))
     if asset is None:

@@ -19,6 +19,8 @@ from crossdock.console.gate import (
     AnyRequest,
     NotAllowed,
     NotSignedIn,
+    Services,
+    Visitor,
     add_headers,
     check_origin,
     first,
@@ -30,7 +32,6 @@ from crossdock.console.gate import (
 from crossdock.console.rendering import ConsoleServices, render
 from crossdock.console.session import (
     SESSION_LENGTH,
-    Session,
     SignInRefused,
     cookie_name,
     form_token_matches,
@@ -65,7 +66,7 @@ _HANDLERS: Final = (
 
 
 @get("/sign-in", media_type=MediaType.HTML)
-async def sign_in_page(request: AnyRequest, services: ConsoleServices, next: str = "/console") -> Response[Any]:  # noqa: A002
+async def sign_in_page(request: AnyRequest, services: Services, next: str = "/console") -> Response[Any]:  # noqa: A002
     """The sign-in form; who is signed in goes on."""
     cookie = request.cookies.get(cookie_name(services.secure))
     if await read_session(services.pool, cookie, services.clock()) is not None:
@@ -75,7 +76,7 @@ async def sign_in_page(request: AnyRequest, services: ConsoleServices, next: str
 
 
 @post("/sign-in", media_type=MediaType.HTML)
-async def sign_in_form(request: AnyRequest, services: ConsoleServices) -> Response[Any]:
+async def sign_in_form(request: AnyRequest, services: Services) -> Response[Any]:
     """Open a session. The answer is the same for an unknown name and a wrong password."""
     check_origin(request)
     fields = await read_form(request)
@@ -110,7 +111,7 @@ def _refused(services: ConsoleServices, name: str, target: str, answer: SignInRe
 
 
 @post("/sign-out")
-async def sign_out_form(request: AnyRequest, services: ConsoleServices, session: Session) -> Redirect:
+async def sign_out_form(request: AnyRequest, services: Services, session: Visitor) -> Redirect:
     """Close the session, for every role."""
     check_origin(request)
     if not form_token_matches(session, first(await read_form(request), "form_token")):

@@ -202,6 +202,11 @@ async def read_order(
     )
 
 
+async def list_channels(pool: asyncpg.Pool[Any]) -> tuple[str, ...]:
+    """The channels that orders came from, by name."""
+    return tuple(row["channel"] for row in await pool.fetch(_SQL["channels"]))
+
+
 async def list_shipments(
     pool: asyncpg.Pool[Any],
     *,

@@ -88,3 +88,13 @@ LIMIT $6
 SELECT order_id, connection, created_at AS since
 FROM steps
 WHERE order_id = ANY ($1::bigint[]) AND operation = 'erp.place_order' AND state IN ('ready', 'sending', 'in_doubt')
+
+-- name: channels
+-- The channels that orders came from: one index probe for each, however many orders.
+WITH RECURSIVE found AS (
+    (SELECT channel FROM orders ORDER BY channel LIMIT 1)
+    UNION ALL
+    SELECT (SELECT o.channel FROM orders o WHERE o.channel > f.channel ORDER BY o.channel LIMIT 1)
+    FROM found f WHERE f.channel IS NOT NULL
+)
+SELECT channel FROM found WHERE channel IS NOT NULL LIMIT 200
