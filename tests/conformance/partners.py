@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 
 KEY = "key-of-the-conformance-tests"
 
@@ -27,7 +29,7 @@ class RunningPartner:
     async def control(self, method: str, path: str, body: object = None) -> Any:
         async with (
             aiohttp.ClientSession() as session,
-            session.request(method, self.url + path, json=body) as response,
+            session.request(method, self.url + path, data=io.BytesIO(msgspec.json.encode(body))) as response,
         ):
             assert response.status < 300, await response.text()
             return await response.json()
