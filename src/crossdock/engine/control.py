@@ -13,8 +13,14 @@ from crossdock.engine.intake import Acceptor
 from crossdock.engine.ports import PlanBook
 from crossdock.ledger.acceptance import Accepted, lock_figures, take_numbers, write_promises
 from crossdock.ledger.database import Connection, Queries
-from crossdock.ledger.decisions import LockedOrder, OrderDecision, lock_orders, read_orders, read_step_views
-from crossdock.ledger.decisions import write_decisions
+from crossdock.ledger.decisions import (
+    LockedOrder,
+    OrderDecision,
+    lock_orders,
+    read_orders,
+    read_step_views,
+    write_decisions,
+)
 from crossdock.model.errors import Conflict, Invalid
 from crossdock.model.facts import CancellationRequested, EventDraft
 from crossdock.model.orders import OrderPlaced, Reason
@@ -66,7 +72,9 @@ class Control:
         ids = list(order_ids) if order_ids is not None else None
         async with self._pool.acquire() as database, database.transaction():
             count = len(await database.fetch(_SQL["replay_steps"], now, connection, error_code, ids))
-            await _audit(database, now, actor, "steps.replay", connection or "all", code=error_code or "", count=str(count))
+            await _audit(
+                database, now, actor, "steps.replay", connection or "all", code=error_code or "", count=str(count)
+            )
         return count
 
     async def replay_facts(
@@ -104,7 +112,9 @@ class Control:
             for item in held:
                 said = Reason("hold_refused", reason, actor, "Tell the buyer.")
                 cancelled = {
-                    name: msgspec.structs.replace(line, cancelled=line.cancelled + line.open + line.backordered, backordered=line.backordered * 0)
+                    name: msgspec.structs.replace(
+                        line, cancelled=line.cancelled + line.open + line.backordered, backordered=line.backordered * 0
+                    )
                     for name, line in item.progress.lines.items()
                 }
                 stopped = msgspec.structs.replace(

@@ -15,15 +15,27 @@ from crossdock.engine.ports import Clock, PlanBook
 from crossdock.ledger import facts as inbox
 from crossdock.ledger import master_data
 from crossdock.ledger.acceptance import find_orders
-from crossdock.ledger.decisions import LockedOrder, OrderDecision, lock_orders, read_orders, read_step_views
-from crossdock.ledger.decisions import write_decisions
+from crossdock.ledger.decisions import (
+    LockedOrder,
+    OrderDecision,
+    lock_orders,
+    read_orders,
+    read_step_views,
+    write_decisions,
+)
 from crossdock.ledger.facts import WaitingFact
 from crossdock.model.documents import Customer, Product, check_customer, check_product
 from crossdock.model.errors import CrossdockError, Defect, Invalid, Refused
-from crossdock.model.facts import FACT_BODIES, BalancesReported, CancellationRequested, DeliveryReported
-from crossdock.model.facts import FulfilmentShorted, OrderPaid, OrderPlaced
+from crossdock.model.facts import (
+    FACT_BODIES,
+    BalancesReported,
+    CancellationRequested,
+    DeliveryReported,
+    FulfilmentShorted,
+    OrderPaid,
+)
 from crossdock.model.fulfilment import Shipment
-from crossdock.model.orders import Order
+from crossdock.model.orders import Order, OrderPlaced
 from crossdock.rules.decision import Decision, StepView
 from crossdock.rules.fulfil import decide_cancellation, decide_delivered, decide_paid, decide_shipment, decide_short
 from crossdock.rules.outcome import complete, is_completed
@@ -83,7 +95,9 @@ class Decider:
             if not facts:
                 return 0
             bodies = await self._decode(connection, facts)
-            placed = [(fact, bodies[fact.fact_id]) for fact in facts if isinstance(bodies.get(fact.fact_id), OrderPlaced)]
+            placed = [
+                (fact, bodies[fact.fact_id]) for fact in facts if isinstance(bodies.get(fact.fact_id), OrderPlaced)
+            ]
             await self._decide_placed(connection, placed)
             await self._apply_master_data(connection, [
                 (fact, bodies[fact.fact_id]) for fact in facts if fact.kind in _MASTER_DATA and fact.fact_id in bodies

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 import asyncpg
 import msgspec
@@ -64,7 +64,9 @@ class Acceptor:
         numbers, version = await ledger.take_numbers(connection, len(placed))
         reference = await self.reference.catch_up(connection, version)
         customers = sorted({item.placed.customer for item in placed if item.placed.customer})
-        skus = {line.sku or reference.codes.get(line.gtin, ("", ""))[0] for item in placed for line in item.placed.lines}
+        skus = {
+            line.sku or reference.codes.get(line.gtin, ("", ""))[0] for item in placed for line in item.placed.lines
+        }
         book = await ledger.lock_figures(connection, customers, sorted(skus - {""}))
         now = self._clock()
         accepted = []
@@ -77,7 +79,9 @@ class Acceptor:
             steps = self.lay_steps(acceptance)
             source = self._plans.channel_connections.get(item.channel, item.channel)
             accepted.append(
-                Accepted(item.channel, source, order_id, acceptance, steps, item.traceparent, item.arrival, item.fact_id)
+                Accepted(
+                    item.channel, source, order_id, acceptance, steps, item.traceparent, item.arrival, item.fact_id
+                )
             )
         if not await ledger.write_acceptances(connection, accepted, now):
             return None
@@ -104,7 +108,7 @@ class Intake:
         self._queue: asyncio.Queue[tuple[Arrival, asyncio.Future[Answer]]] = asyncio.Queue(maxsize=5000)
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Intake:
+    async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="intake")
         return self
 
@@ -113,7 +117,7 @@ class Intake:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         while not self._queue.empty():
-            _, future = self._queue.get_nowait()
+            future = self._queue.get_nowait()[1]
             if not future.done():
                 future.set_exception(Unavailable("stopping", "Crossdock is stopping; send the order again."))
 
@@ -152,7 +156,7 @@ class Intake:
                 detail=str(error), retry_after_seconds=1,
             )  # fmt: skip
             answers = [failure] * len(waiting)
-        except Exception as error:  # the batch must not take the intake down: each caller is told
+        except Exception as error:  # noqa: BLE001 - the batch must not take the intake down: each caller is told
             answers = [error] * len(waiting)
         for (_, future), answer in zip(waiting, answers, strict=True):
             if future.done():

@@ -13,15 +13,22 @@ import msgspec
 from crossdock.engine.ports import Chance, Clock, PlanBook
 from crossdock.kit.connector import Done, Exchange, Operation
 from crossdock.ledger import steps as ledger
-from crossdock.ledger.decisions import LockedOrder, OrderDecision, lock_orders, read_orders, read_step_views
-from crossdock.ledger.decisions import write_decisions
+from crossdock.ledger.decisions import (
+    LockedOrder,
+    OrderDecision,
+    lock_orders,
+    read_orders,
+    read_step_views,
+    write_decisions,
+)
 from crossdock.ledger.steps import ClaimedStep, Outcome
 from crossdock.model.errors import CrossdockError, InDoubt, Unavailable
 from crossdock.model.orders import Order
-from crossdock.rules.breaker import Breaker, BreakerPolicy, BreakerState, after_calls
+from crossdock.policy.resilience import BreakerPolicy, RetryTable
+from crossdock.rules.breaker import Breaker, after_calls
 from crossdock.rules.decision import Decision, StepView, merge
 from crossdock.rules.outcome import NEEDS_ORDER, close_lines, complete, decide_done, decide_refused, is_completed
-from crossdock.rules.retry import Move, RetryTable, next_move
+from crossdock.rules.retry import Move, next_move
 
 NOTE_EVERY: Final = timedelta(seconds=1)
 _ENCODER: Final = msgspec.json.Encoder()
@@ -50,7 +57,13 @@ class _Fold:
 
 class Recorder:
     def __init__(
-        self, pool: asyncpg.Pool[Any], plans: PlanBook, retry: RetryTable, breaker: BreakerPolicy, clock: Clock, chance: Chance
+        self,
+        pool: asyncpg.Pool[Any],
+        plans: PlanBook,
+        retry: RetryTable,
+        breaker: BreakerPolicy,
+        clock: Clock,
+        chance: Chance,
     ) -> None:
         self._pool = pool
         self._plans = plans
@@ -73,7 +86,8 @@ class Recorder:
             await self._note(connection, ended, now)
 
     async def _decide(
-        self, connection: Any, ended: Sequence[Ended], moves: Mapping[int, Move | None], locked: Mapping[int, LockedOrder],
+        self, connection: Any, ended: Sequence[Ended], moves: Mapping[int, Move | None],
+        locked: Mapping[int, LockedOrder],
         now: datetime,
     ) -> None:  # fmt: skip
         final = [item for item in ended if isinstance(item.answer, Done) or _is_fail(moves[id(item)])]
@@ -111,7 +125,14 @@ class Recorder:
         view = StepView(item.step.name, item.step.connection, item.step.operation, "done")
         if isinstance(item.answer, Done):
             return decide_done(
-                order, fold.decision.progress, view, item.step.payload, item.answer.result, item.answer.external_id, views, now
+                order,
+                fold.decision.progress,
+                view,
+                item.step.payload,
+                item.answer.result,
+                item.answer.external_id,
+                views,
+                now,
             )
         if order is None:
             return None
@@ -171,7 +192,7 @@ class Recorder:
             calls.setdefault((item.step.connection, item.step.operation), []).append(not down)
         for row in await ledger.read_lanes(connection, sorted(calls)):
             key = (row["connection"], row["operation"])
-            before = Breaker(BreakerState(row["state"]), row["failures"], row["opened_at"], row["retry_at"])
+            before = Breaker(row["state"], row["failures"], row["opened_at"], row["retry_at"])
             after = after_calls(before, calls[key], now, self._breaker)
             if after != before:
                 await ledger.write_lane(connection, *key, after.state, after.failures, after.opened_at, after.retry_at)
@@ -191,7 +212,8 @@ def _outcome(item: Ended, move: Move | None, now: datetime) -> Outcome:
     answer = item.answer
     if isinstance(answer, Done):
         return Outcome(
-            item.step, "done", item.started_at, item.ended_at, now, result=answer.result, external_id=answer.external_id,
+            item.step, "done", item.started_at, item.ended_at, now, result=answer.result,
+            external_id=answer.external_id,
             exchanges=exchanges,
         )  # fmt: skip
     state, seconds = "quarantined", 0.0

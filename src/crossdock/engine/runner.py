@@ -56,7 +56,9 @@ class Runner:
         self._worker = worker
         self._clock = clock
         self._chance = chance
-        lanes = [_Lane(connection, operation) for connection in connections for operation in connection.connector.operations]
+        lanes = [
+            _Lane(connection, operation) for connection in connections for operation in connection.connector.operations
+        ]
         self._lanes: Mapping[tuple[str, str], _Lane] = {lane.key: lane for lane in lanes}
         self._in_flight: Counter[tuple[str, str]] = Counter()
         self._ended: asyncio.Queue[Ended] = asyncio.Queue()
@@ -123,11 +125,13 @@ class Runner:
         calls = [_call(step, results) for step, results in batch]
         try:
             answers = await self._answers(lane, calls, [step.doubt for step, _ in batch])
-        except Exception as error:  # a connector's bug parks its own steps, nobody else's
+        except Exception as error:  # noqa: BLE001 - a connector's bug parks its own steps, nobody else's
             _log.error("connector_defect", connection=lane.connection.name, operation=lane.operation.name,
                        error=type(error).__name__)  # fmt: skip
             # A write may have happened before the bug: it is in doubt, and the probe tells.
-            defect: CrossdockError = InDoubt("connector_defect", "The connector failed in an unforeseen way.", detail=repr(error))
+            defect: CrossdockError = InDoubt(
+                "connector_defect", "The connector failed in an unforeseen way.", detail=repr(error)
+            )
             if lane.operation.repeatable:
                 defect = Defect("connector_defect", "The connector failed in an unforeseen way.", detail=repr(error))
             answers = [defect] * len(batch)
@@ -138,12 +142,17 @@ class Runner:
         self.performed += len(batch)
         self._room.set()
 
-    async def _answers(self, lane: _Lane, calls: Sequence[Call], doubts: Sequence[bool]) -> Sequence[Done | CrossdockError]:
+    async def _answers(
+        self, lane: _Lane, calls: Sequence[Call], doubts: Sequence[bool]
+    ) -> Sequence[Done | CrossdockError]:
         operation, client = lane.operation, lane.connection.client
         answers: list[Done | CrossdockError | None] = [None] * len(calls)
         if any(doubts) and operation.probe is not None:
             probed = await asyncio.gather(
-                *(_probe(operation, client, call) if doubt else _nothing() for call, doubt in zip(calls, doubts, strict=True))
+                *(
+                    _probe(operation, client, call) if doubt else _nothing()
+                    for call, doubt in zip(calls, doubts, strict=True)
+                )
             )
             answers = list(probed)
         to_send = [index for index, answer in enumerate(answers) if answer is None]
@@ -153,7 +162,9 @@ class Runner:
             sent = await asyncio.gather(*(_one(operation, client, calls[index]) for index in to_send))
         for index, answer in zip(to_send, sent, strict=True):
             answers[index] = answer
-        return [answer if answer is not None else Defect("no_answer", "The connector gave no answer.") for answer in answers]
+        return [
+            answer if answer is not None else Defect("no_answer", "The connector gave no answer.") for answer in answers
+        ]
 
     async def _record_forever(self) -> None:
         while True:

@@ -89,7 +89,8 @@ async def make_known(pool: asyncpg.Pool[Any], connections: Sequence[OpenConnecti
     async with pool.acquire() as database, database.transaction():
         for opened in sorted(connections, key=lambda item: item.name):
             feeds = [
-                (feed.name, opened.feed_seconds.get(feed.name, feed.interval_seconds)) for feed in opened.connector.feeds
+                (feed.name, opened.feed_seconds.get(feed.name, feed.interval_seconds))
+                for feed in opened.connector.feeds
             ]
             await ledger.place_connection(
                 database, opened.name, opened.connector.system, opened.calls_per_second, opened.burst,

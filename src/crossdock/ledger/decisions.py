@@ -76,7 +76,8 @@ async def write_decisions(connection: Connection, decided: Sequence[OrderDecisio
         return
     await _write_progress(connection, decided, now)
     await insert_events(connection, [
-        (item.locked.order_id, item.locked.event_count, item.decision.events) for item in decided if item.decision.events
+        (item.locked.order_id, item.locked.event_count, item.decision.events) for item in decided
+        if item.decision.events
     ], now)  # fmt: skip
     await insert_steps(connection, [
         (item.locked.order_id, item.decision.steps) for item in decided if item.decision.steps
@@ -133,7 +134,9 @@ async def insert_steps(
             needs.append("|".join(step.needs))
             payloads.append(step.payload)
     if order_ids:
-        await connection.execute(_WRITE["insert_steps"], order_ids, names, connections, operations, needs, payloads, now)
+        await connection.execute(
+            _WRITE["insert_steps"], order_ids, names, connections, operations, needs, payloads, now
+        )
 
 
 async def _cancel_steps(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:

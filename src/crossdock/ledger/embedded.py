@@ -68,7 +68,8 @@ class EmbeddedPostgres:
         if not port_file.exists() or not (self.directory / "postmaster.pid").exists():
             return False
         status = subprocess.run(
-            [_BIN / "pg_ctl", "-D", str(self.directory), "status"], check=False, capture_output=True, **_as_server_user(),
+            [_BIN / "pg_ctl", "-D", str(self.directory), "status"], check=False, capture_output=True,
+            **_as_server_user(),
         )  # fmt: skip
         if status.returncode != 0:
             return False
@@ -135,7 +136,7 @@ def _ensure_system_user() -> None:
     try:
         pwd.getpwnam(_SYSTEM_USER)
     except KeyError:
-        subprocess.run(["useradd", "--system", "--no-create-home", _SYSTEM_USER], check=True)
+        subprocess.run(["/usr/sbin/useradd", "--system", "--no-create-home", _SYSTEM_USER], check=True)
 
 
 def _open_way(directory: Path) -> None:

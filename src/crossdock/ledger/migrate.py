@@ -22,7 +22,7 @@ def list_migrations() -> list[tuple[str, str]]:
 
 
 async def migrate(dsn: str) -> list[str]:
-    """Apply what is missing; return the names applied. Raises Misconfigured when the database is newer than the code."""
+    """Apply what is missing; return the names applied. Raises Misconfigured if the database is newer."""
     queries = Queries.load("migrations")
     connection = await asyncpg.connect(dsn)
     try:

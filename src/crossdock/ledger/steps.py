@@ -158,7 +158,15 @@ async def claim_feed(
 
 
 async def finish_feed(
-    connection: Connection, name: str, feed: str, worker: str, cursor: str, due_at: datetime, now: datetime, *, changed: bool
+    connection: Connection,
+    name: str,
+    feed: str,
+    worker: str,
+    cursor: str,
+    due_at: datetime,
+    now: datetime,
+    *,
+    changed: bool,
 ) -> bool:
     tag: str = await connection.execute(_SQL["finish_feed"], name, feed, worker, cursor, due_at, now, changed)
     return tag == "UPDATE 1"
@@ -170,8 +178,6 @@ async def fail_feed(
     await connection.execute(_SQL["fail_feed"], name, feed, worker, due_at, code, message)
 
 
-async def keep_cursor(
-    connection: Connection, name: str, feed: str, worker: str, cursor: str, now: datetime
-) -> bool:
+async def keep_cursor(connection: Connection, name: str, feed: str, worker: str, cursor: str, now: datetime) -> bool:
     tag: str = await connection.execute(_SQL["keep_cursor"], name, feed, worker, cursor, now)
     return tag == "UPDATE 1"

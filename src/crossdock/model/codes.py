@@ -40,7 +40,8 @@ COUNTRIES: Final[frozenset[str]] = frozenset(
 UNIT_DECIMALS: Final[dict[str, int]] = {
     **dict.fromkeys("C62 EA H87 NPR PR SET PK DZN GRO NMP CEN MIL TU RO KT ZZ".split(), 0),
     **dict.fromkeys(
-        "XBX XPX XCT XCS XBG XPK XPA XBO XRO XSA XTU XPC XCA XBA XDR XTB XSW XAE XBE XBK XCR XPL XSH XEA XPP XBJ".split(), 0
+        "XBX XPX XCT XCS XBG XPK XPA XBO XRO XSA XTU XPC XCA XBA XDR XTB XSW XAE XBE XBK XCR XPL XSH XEA XPP XBJ".split(),
+        0,
     ),
     **dict.fromkeys(
         "KGM GRM TNE LBR ONZ MTR CMT MMT FOT INH YRD KMT MTK CMK FTK MTQ DMQ CMQ FTQ LTR MLT DLT HLT GLL GLI PTL QT "

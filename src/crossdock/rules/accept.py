@@ -57,8 +57,8 @@ class _Reasons:
         self.refusals.append(reason(code, message, line=line, field=field))
 
     def stop(self, wish: str, code: str, message: str, *, line: str = "", field: str = "") -> None:
-        """`wish` is the channel's: "hold" or "refuse". A waived cause is passed over."""
-        if HOLD_CAUSE[code] in self.waived:
+        """`wish` is the channel's: "hold" or "refuse". A waived cause or code is passed over."""
+        if code in self.waived or HOLD_CAUSE[code] in self.waived:
             return
         (self.refusals if wish == "refuse" else self.holds).append(reason(code, message, line=line, field=field))
 

@@ -143,9 +143,12 @@ def cancel_lines(order: Order, progress: OrderProgress, except_at: set[str] | fr
         kept = sum((a.quantity for a in line.allocations if a.location in except_at), Decimal(0))
         kept = min(max(kept - now.shipped, Decimal(0)), now.open)
         quantity = now.open - kept
-        for allocation in line.allocations:
-            if allocation.location not in except_at and quantity > 0:
-                effects.append(StockEffect("release", line.line, allocation.location, line.sku, allocation.quantity))
+        if quantity > 0:
+            effects.extend(
+                StockEffect("release", line.line, allocation.location, line.sku, allocation.quantity)
+                for allocation in line.allocations
+                if allocation.location not in except_at
+            )
         if now.backordered:
             effects.append(StockEffect("release", line.line, "", line.sku, now.backordered))
         gone = quantity + now.backordered
@@ -179,21 +182,25 @@ def _is_undone(view: StepView, steps: Sequence[StepView]) -> bool:
 def _correlate(
     order: Order, lines: Mapping[str, LineProgress], shipped: ShippedLine, warehouse: str
 ) -> list[tuple[str, Decimal]]:
-    """Which lines a shipped quantity belongs to: the one named, else open lines of the SKU, those at `warehouse` first."""
+    """Which lines a shipped quantity belongs to: the one named, else open ones of the SKU, `warehouse` first."""
     candidates = [line for line in order.lines if line.sku == shipped.sku and shipped.line in ("", line.line)]
     candidates.sort(key=lambda line: warehouse not in {allocation.location for allocation in line.allocations})
     rest = shipped.quantity.value
     found = []
     for line in candidates:
         if shipped.quantity.unit != line.quantity.unit:
-            message = f"The warehouse shipped {shipped.sku} in {shipped.quantity.unit}, it is kept in {line.quantity.unit}."
+            message = (
+                f"The warehouse shipped {shipped.sku} in {shipped.quantity.unit}, it is kept in {line.quantity.unit}."
+            )
             raise Refused("shipment_unit", message, next_action="Let the warehouse report base units.")
         quantity = min(rest, lines[line.line].open)
         if quantity > 0:
             found.append((line.line, quantity))
             rest -= quantity
     if rest > 0:
-        message = f"{rest} {shipped.quantity.unit} of {shipped.sku} left the warehouse that this order does not ask for."
+        message = (
+            f"{rest} {shipped.quantity.unit} of {shipped.sku} left the warehouse that this order does not ask for."
+        )
         action = "Ask the warehouse what was shipped; correct it there or add the goods to an order, then replay."
         raise Refused("shipment_unmatched", message, field=shipped.sku, next_action=action)
     return found

@@ -115,5 +115,3 @@ def _order_payload(order: Order, planned: PlannedStep, warehouse: str) -> bytes:
     )  # fmt: skip
     number = fulfilment_number(order.number, warehouse)
     return _ENCODER.encode(FulfilmentOrder(number, order.number, warehouse, order.ship_to, lines))
-
-

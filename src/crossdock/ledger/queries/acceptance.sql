@@ -65,7 +65,7 @@ WITH given AS (
 INSERT INTO order_progress (order_id, state, version, event_count, steps_open, hold_cause, hold_owner, held_since,
                             decided_at, progress)
 SELECT order_id, state, 1, event_count, steps_open, hold_cause, hold_owner,
-       CASE WHEN hold_cause IS NOT NULL THEN $21 END, $21, progress FROM given;
+       CASE WHEN hold_cause IS NOT NULL THEN $21::timestamptz END, $21, progress FROM given;
 
 -- name: insert_reservations
 -- What the accepted orders hold, and the same subtracted from availability.

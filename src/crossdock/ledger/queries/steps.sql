@@ -55,7 +55,7 @@ WHERE order_id = ANY ($1::bigint[]) AND state = 'done' AND result IS NOT NULL OR
 UPDATE steps s
 SET state = e.state, result = coalesce(e.result, s.result), external_id = coalesce(nullif(e.external_id, ''), s.external_id),
     exchanges = e.exchanges, error_kind = e.error_kind, error_code = e.error_code, error_message = e.error_message,
-    next_action = e.next_action, due_at = e.due_at, done_at = CASE WHEN e.state = 'done' THEN $14 END,
+    next_action = e.next_action, due_at = e.due_at, done_at = CASE WHEN e.state = 'done' THEN $14::timestamptz END,
     failures = CASE WHEN e.state = 'done' THEN s.failures ELSE s.failures + 1 END,
     doubt = e.state = 'in_doubt' OR (e.state = 'quarantined' AND (s.doubt OR e.error_kind = 'in_doubt')),
     leased_by = NULL, leased_until = NULL
