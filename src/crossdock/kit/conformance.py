@@ -63,8 +63,8 @@ def check_settings(connector: Connector, good: Mapping[str, Any]) -> None:
     """Good settings are taken; nonsense, a missing and an empty secret are refused by name."""
     decode_settings(connector, "tested", good)
     nonsense: list[dict[str, Any]] = [{**good, "no_such_setting": 1}]
-    nonsense += [{name: value for name, value in good.items() if name != secret} for secret in connector.secrets]
-    nonsense += [{**good, secret: ""} for secret in connector.secrets]
+    nonsense += [{name: good[name] for name in good.keys() - {needed}} for needed in connector.secrets]
+    nonsense += [{**good, needed: ""} for needed in connector.secrets]
     for values in nonsense:
         try:
             decode_settings(connector, "tested", values)
