@@ -20,10 +20,12 @@ from crossdock.policy.connections import AvailabilityPolicy, Cell, ConnectionPol
 from crossdock.policy.lines import locate_keys
 from crossdock.policy.plans import Plan, Plans
 from crossdock.policy.policy import ChannelPolicy, Location, Policy, Sourcing
-from crossdock.policy.problems import Problems
+from crossdock.policy.problems import ConfigurationErrors, Problem, Problems
 from crossdock.policy.reading import read_value
 from crossdock.policy.resilience import BreakerPolicy, RetryTable
 from crossdock.policy.secrets import SecretSource
+
+__all__ = ["Configuration", "ConfigurationErrors", "Problem", "load_configuration"]
 
 _PLACE: Final = re.compile(r"\(at (?:line (\d+), column \d+|end of document)\)")
 
