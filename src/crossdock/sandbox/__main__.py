@@ -29,7 +29,7 @@ def _add_partner_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="")
     parser.add_argument("--webhook-url", default="")
     parser.add_argument("--webhook-secret", default="", help="better: CROSSDOCK_SANDBOX_WEBHOOK_SECRET")
-    parser.add_argument("--rate-per-second", type=float, default=0.0)
+    parser.add_argument("--rate-per-second", type=float, help="0 is no limit; marketplaces have one by default")
     parser.add_argument("--carrier-url", default="")
     parser.add_argument("--crossdock-url", default="")
     parser.add_argument("--wave-interval", type=float, default=4.0)

@@ -37,7 +37,7 @@ class PartnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str = ""
     webhook_url: str = ""
     webhook_secret: str = ""
-    rate_per_second: float = 0.0
+    rate_per_second: float | None = None
     carrier_url: str = ""
     carrier_key: str = ""
     crossdock: CrossdockAccess | None = None
@@ -46,6 +46,9 @@ class PartnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     deliver_after_seconds: tuple[float, float] = (20.0, 60.0)
     follow_parent: bool = False
 
+
+# Marketplaces limit everybody; the others take what they can.
+RATES_PER_SECOND: Final[Mapping[str, float]] = MappingProxyType({"bazaar": 100.0, "agora": 100.0})
 
 Maker = Callable[[PartnerSettings, Storage, WebhookSender | None], Partner]
 
@@ -78,7 +81,9 @@ async def _run(settings: PartnerSettings) -> None:
     if settings.webhook_url:
         sender = WebhookSender(storage, faults, settings.webhook_url, settings.webhook_secret)
     api_key = settings.api_key or kept_key(home / f"{settings.name or settings.kind}.key")
-    limit = RateLimit(settings.rate_per_second, max(1.0, settings.rate_per_second * 2))
+    rate = settings.rate_per_second
+    rate = RATES_PER_SECOND.get(settings.kind, 0.0) if rate is None else rate
+    limit = RateLimit(rate, max(1.0, rate * 2))
     laboratory = Laboratory(settings.name or settings.kind, storage, faults, api_key, limit, sender)
     partner = PARTNERS[settings.kind](settings, storage, sender)
     watch = asyncio.create_task(_follow_parent(os.getppid())) if settings.follow_parent else None
