@@ -27,7 +27,8 @@ def to_base(ordered: Quantity, sizes: Mapping[str, Decimal], product: Product) -
     value = ordered.value
     size = sizes.get(ordered.unit)
     # A small whole number in a unit of the product is what nearly always comes; everything else is looked at closely.
-    if size is not None and _NOTHING < value <= QUANTITY_MAX and value == value.to_integral_value():
+    usual = value.is_finite() and _NOTHING < value <= QUANTITY_MAX and value == value.to_integral_value()
+    if size is not None and usual:
         base = value * size
     else:
         check_quantity(ordered)
