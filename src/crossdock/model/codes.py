@@ -40,7 +40,7 @@ COUNTRIES: Final[frozenset[str]] = frozenset(
 UNIT_DECIMALS: Final[dict[str, int]] = {
     **dict.fromkeys("C62 EA H87 NPR PR SET PK DZN GRO NMP CEN MIL TU RO KT ZZ".split(), 0),
     **dict.fromkeys(
-        "XBX XPX XCT XCS XBG XPK XPA XBO XRO XSA XTU XPC XCA XBA XDR XTB XSW XAE XBE XBK XCR XPL XSH XEA XPP XBJ".split(),
+        "XBX XPX XCT XCS XBG XPK XPA XBO XRO XSA XTU XPC XCA XBA XDR XTB XSW XAE XBE XBK XCR XPL XSH XEA XPP".split(),
         0,
     ),
     **dict.fromkeys(

@@ -1,0 +1,172 @@
+"""The demonstration's world: one distributor's catalogue, customers, prices and stock, made from a seed.
+
+Every sandbox system (ERP, shops, marketplaces, warehouse, tax engine) is seeded from here, so that they describe
+the same business. Nothing here is read by Crossdock itself: it learns the world through its connections.
+
+The distributor is "Nordhafen Supply": company currency EUR, regions EU (Germany, Netherlands, France; EUR) and UK
+(Great Britain; GBP), warehouses HAM (Hamburg) and BHX (Birmingham).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Final
+
+SEED: Final = 20260101
+WAREHOUSES: Final = ("HAM", "BHX")
+GBP_PER_EUR: Final = Decimal("0.86")
+CENT: Final = Decimal("0.01")
+
+# Region, tax category -> (tax code known to the tax engine and to the ERP, rate).
+TAX_CODES: Final[dict[tuple[str, str], tuple[str, Decimal]]] = {
+    ("EU", "standard"): ("EU-STD", Decimal("0.19")),
+    ("EU", "reduced"): ("EU-RED", Decimal("0.07")),
+    ("UK", "standard"): ("UK-STD", Decimal("0.20")),
+    ("UK", "reduced"): ("UK-RED", Decimal("0.05")),
+}
+REGION_OF_COUNTRY: Final = {"DE": "EU", "NL": "EU", "FR": "EU", "GB": "UK"}
+CURRENCY_OF_REGION: Final = {"EU": "EUR", "UK": "GBP"}
+
+
+@dataclass(frozen=True, slots=True)
+class WorldPack:
+    """A packaging level: `quantity` base units in one `unit` (UN/ECE Rec 20; X + Rec 21 for packages), with its GTIN."""
+
+    unit: str
+    quantity: int
+    gtin: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorldProduct:
+    sku: str
+    name: str
+    base_unit: str
+    tax_category: str
+    list_price_eur: Decimal
+    list_price_gbp: Decimal
+    cost_eur: Decimal
+    packs: tuple[WorldPack, ...]
+    stock: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorldAddress:
+    name: str
+    street: str
+    city: str
+    postal_code: str
+    country: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorldCustomer:
+    code: str
+    name: str
+    email: str
+    group: str
+    region: str
+    currency: str
+    payment_term_days: int
+    credit_limit: Decimal
+    status: str
+    gln: str
+    address: WorldAddress
+
+
+@dataclass(frozen=True, slots=True)
+class WorldPrice:
+    """A contract price: for a customer group, per base unit, from `quantity_min` base units up."""
+
+    group: str
+    sku: str
+    currency: str
+    quantity_min: int
+    unit_price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    products: tuple[WorldProduct, ...]
+    customers: tuple[WorldCustomer, ...]
+    prices: tuple[WorldPrice, ...]
+
+
+def make_world(seed: int = SEED, product_count: int = 240, customer_count: int = 48) -> World:
+    """Return the same world for the same seed: 240 products, 48 business customers, 4 price groups."""
+    chance = random.Random(seed)
+    products = tuple(_product(chance, index) for index in range(1, product_count + 1))
+    customers = tuple(_customer(chance, index) for index in range(1, customer_count + 1))
+    prices = tuple(price for product in products for price in _prices(product))
+    return World(products, customers, prices)
+
+
+_KINDS: Final = (
+    ("Hex bolt M{n} zinc", "C62", (12, 90)), ("Cable gland M{n} brass", "C62", (150, 900)),
+    ("Copper cable {n} mm2", "MTR", (60, 700)), ("Epoxy resin {n} series", "KGM", (900, 4200)),
+    ("Contactor {n} A", "C62", (1800, 9900)), ("LED panel {n} W", "C62", (1500, 7900)),
+    ("Work glove size {n}", "PR", (190, 1290)), ("Hydraulic oil ISO {n}", "LTR", (350, 1290)),
+    ("Bearing 62{n:02d}", "C62", (240, 3900)), ("First aid kit {n}", "C62", (990, 5900)),
+)  # fmt: skip
+
+
+def _product(chance: random.Random, index: int) -> WorldProduct:
+    name, unit, (cents_low, cents_high) = _KINDS[index % len(_KINDS)]
+    price = Decimal(chance.randint(cents_low, cents_high)) * CENT
+    price_gbp = (price * GBP_PER_EUR).quantize(CENT, ROUND_HALF_UP)
+    box = chance.choice((6, 10, 12, 25, 50)) if unit in ("C62", "PR") else chance.choice((5, 10, 25))
+    packs = [WorldPack("XBX", box, _gtin(2_000_000 + index))]
+    if index % 3 == 0:
+        packs.append(WorldPack("XPX", box * 40, _gtin(3_000_000 + index)))
+    stock = tuple((warehouse, chance.randint(400, 9000)) for warehouse in WAREHOUSES)
+    category = "reduced" if index % 10 == 9 else "standard"
+    return WorldProduct(
+        sku=f"ND-{index:04d}", name=name.format(n=4 + index % 37), base_unit=unit, tax_category=category,
+        list_price_eur=price, list_price_gbp=price_gbp, cost_eur=(price * Decimal("0.6")).quantize(CENT),
+        packs=(WorldPack(unit, 1, _gtin(1_000_000 + index)), *packs), stock=stock,
+    )  # fmt: skip
+
+
+_PLACES: Final = (("DE", "Bremen", "28195"), ("NL", "Utrecht", "3511 AA"), ("FR", "Lille", "59000"),
+                  ("GB", "Leeds", "LS1 4AP"))  # fmt: skip
+_TRADES: Final = ("Elektro", "Marine", "Workshop", "Facility", "Bau", "Industrial")
+
+
+def _customer(chance: random.Random, index: int) -> WorldCustomer:
+    country, city, postal_code = _PLACES[index % len(_PLACES)]
+    region = REGION_OF_COUNTRY[country]
+    name = f"{city} {_TRADES[index % len(_TRADES)]} {index:02d}"
+    address = WorldAddress(name, f"Harbour Road {index}", city, postal_code, country)
+    status = "blocked" if index % 24 == 0 else "active"
+    limit = Decimal(chance.choice((5_000, 25_000, 100_000, 1_000_000)))
+    return WorldCustomer(
+        code=f"C{index:04d}", name=name, email=f"buyer{index:02d}@example.com", group=f"G{1 + index % 4}",
+        region=region,
+        currency=CURRENCY_OF_REGION[region], payment_term_days=(14, 30, 60)[index % 3],
+        credit_limit=limit, status=status,
+        gln=_with_check_digit(f"4012345{index:05d}"), address=address,
+    )  # fmt: skip
+
+
+def _prices(product: WorldProduct) -> list[WorldPrice]:
+    """Groups G1..G4 pay 2, 5, 8 and 12 % below list; 100 base units and 1,000 base units lower it by 3 and 7 % more."""
+    found = []
+    for group, percent in (("G1", 2), ("G2", 5), ("G3", 8), ("G4", 12)):
+        for quantity_min, more in ((1, 0), (100, 3), (1000, 7)):
+            for currency, price in (("EUR", product.list_price_eur), ("GBP", product.list_price_gbp)):
+                reduced = price * (100 - percent - more) / 100
+                unit_price = max(reduced.quantize(CENT, ROUND_HALF_UP), CENT)
+                found.append(WorldPrice(group, product.sku, currency, quantity_min, unit_price))
+    return found
+
+
+def _gtin(serial: int) -> str:
+    return _with_check_digit(f"40123{serial:07d}".zfill(13))
+
+
+def _with_check_digit(body: str) -> str:
+    """Append the GS1 check digit (weights 3, 1 from the right)."""
+    total = sum(int(digit) * (3 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(body)))
+    return f"{body}{-total % 10}"
