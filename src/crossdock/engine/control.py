@@ -28,6 +28,7 @@ from crossdock.rules.accept import Acceptance, decide_acceptance
 from crossdock.rules.decision import Decision
 from crossdock.rules.fulfil import decide_cancellation
 from crossdock.rules.outcome import complete
+from crossdock.rules.plan import tell_channel
 
 _SQL: Final = Queries.load("control")
 _PLACED: Final = msgspec.json.Decoder(OrderPlaced)
@@ -98,6 +99,12 @@ class Control:
             views = await read_step_views(database, [order_id])
             request = CancellationRequested(orders[order_id].channel_number, now, reason)
             decision = decide_cancellation(orders[order_id], locked[order_id].progress, views[order_id], request)
+            if decision.progress.state == "cancelled" and not any(
+                step.operation == "channel.cancel" for step in decision.steps
+            ):
+                channel = self._plans.routes(orders[order_id].channel).channel
+                told = tell_channel(channel, views[order_id], reason)
+                decision = msgspec.structs.replace(decision, steps=(*decision.steps, *told))
             await write_decisions(database, [OrderDecision(locked[order_id], decision, orders[order_id])], now)
             await _audit(database, now, actor, "order.cancel", orders[order_id].number, reason=reason)
 
@@ -108,6 +115,7 @@ class Control:
             locked = await lock_orders(database, order_ids)
             held = [item for item in locked.values() if item.progress.state == "held"]
             orders = await read_orders(database, [item.order_id for item in held])
+            views = await read_step_views(database, [item.order_id for item in held])
             decided = []
             for item in held:
                 said = Reason("hold_refused", reason, actor, "Tell the buyer.")
@@ -122,7 +130,9 @@ class Control:
                 )
                 after, _ = complete(stopped, now)
                 event = EventDraft("HoldRefused", {"reason": reason, "by": actor})
-                decided.append(OrderDecision(item, Decision(after, (event,)), orders[item.order_id]))
+                channel = self._plans.routes(orders[item.order_id].channel).channel
+                told = tell_channel(channel, views[item.order_id], reason)
+                decided.append(OrderDecision(item, Decision(after, (event,), told), orders[item.order_id]))
                 await _audit(database, now, actor, "hold.refuse", orders[item.order_id].number, reason=reason)
                 count += 1
             await write_decisions(database, decided, now)

@@ -136,7 +136,7 @@ def decide_cancellation(
 def cancel_lines(order: Order, progress: OrderProgress, except_at: set[str] | frozenset[str]) -> Decision:
     """Cancel every open or waiting quantity but what is with the warehouses `except_at`."""
     lines = dict(progress.lines)
-    effects = []
+    effects: list[StockEffect] = []
     credit = Decimal(0)
     for line in order.lines:
         now = lines[line.line]

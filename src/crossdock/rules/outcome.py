@@ -17,7 +17,7 @@ from crossdock.model.values import Money
 from crossdock.policy.plans import Plan
 from crossdock.rules.decision import Decision, StepView, StockEffect
 from crossdock.rules.fulfil import NOT_BEGUN, cancel_lines, uses_credit
-from crossdock.rules.plan import plan_compensation
+from crossdock.rules.plan import plan_compensation, tell_channel
 
 # Operation -> the event that says what happened in the business.
 EVENT_TYPES = {
@@ -83,11 +83,16 @@ def decide_refused(
     )
     milestones = {**progress.milestones, f"refused:{step.name}": now.isoformat()}
     if reaction == "cancel":
+        if not any(draft.operation == "channel.cancel" for draft in undo):
+            channel = next((view.connection for view in steps if view.operation == "channel.acknowledge"), "")
+            undo = (*undo, *tell_channel(channel, steps, error.message))
         after = msgspec.structs.replace(
             closed.progress, state="cancelled", refused=(*progress.refused, reason), milestones=milestones
         )
         event = EventDraft("OrderCancelled", {"step": step.name, "code": error.code, "message": error.message})
     else:
+        # The channel keeps its order: a held one may still be released.
+        undo = tuple(draft for draft in undo if draft.operation != "channel.cancel")
         hold = Hold(f"refused:{step.operation}", reason.owner, reason.next_action, now, (reason,))
         # The lines stay as ordered: released from stock, not cancelled, so that a release decides them anew.
         after = msgspec.structs.replace(progress, state="held", hold=hold, milestones=milestones)

@@ -98,6 +98,14 @@ def plan_compensation(done: Sequence[StepView], reason: str) -> tuple[StepDraft,
     return tuple(steps)
 
 
+def tell_channel(connection: str, steps: Sequence[StepView], reason: str) -> tuple[StepDraft, ...]:
+    """The step by which a channel learns that its order is cancelled, unless one is laid or no channel listens."""
+    if not connection or any(view.operation == "channel.cancel" for view in steps):
+        return ()
+    payload = _ENCODER.encode({"reason": reason, "undoes": ""})
+    return (StepDraft("channel.cancel", connection, "channel.cancel", (), payload),)
+
+
 def fulfilment_number(order_number: str, warehouse: str) -> str:
     return f"{order_number}-{warehouse}"
 
