@@ -32,7 +32,7 @@ CURRENCY_OF_REGION: Final = {"EU": "EUR", "UK": "GBP"}
 
 @dataclass(frozen=True, slots=True)
 class WorldPack:
-    """A packaging level: `quantity` base units in one `unit` (UN/ECE Rec 20; X + Rec 21 for packages), with its GTIN."""
+    """A packaging level: `quantity` base units in one `unit` (UN/ECE Rec 20; X + Rec 21 for packages) and its GTIN."""
 
     unit: str
     quantity: int
