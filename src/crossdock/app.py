@@ -14,7 +14,10 @@ from importlib.metadata import entry_points
 from typing import Any, Final
 
 import asyncpg
+from litestar import Litestar
 
+from crossdock.api.application import create_api
+from crossdock.api.services import ApiServices, WebhookDoor
 from crossdock.connectors.agora import declaration as agora
 from crossdock.connectors.bazaar import declaration as bazaar
 from crossdock.connectors.carrier import declaration as carrier
@@ -23,20 +26,23 @@ from crossdock.connectors.portal import declaration as portal
 from crossdock.connectors.shop import declaration as shop
 from crossdock.connectors.tax import declaration as tax
 from crossdock.connectors.wms import declaration as wms
+from crossdock.console.rendering import open_console
+from crossdock.console.routes import console_routes
 from crossdock.console.users import password_matches, place_user
 from crossdock.engine.control import Control
 from crossdock.engine.decider import Decider
 from crossdock.engine.intake import Acceptor, Intake
 from crossdock.engine.poller import Poller
 from crossdock.engine.ports import Clock, OpenConnection, PlanBook, system_clock
-from crossdock.engine.recorder import Recorder
 from crossdock.engine.runner import Runner
 from crossdock.engine.worker import Worker, make_known
 from crossdock.insight.telemetry.metrics import Metrics
+from crossdock.insight.telemetry.observed import MeasuredRecorder, traced
 from crossdock.insight.telemetry.traces import Tracing
 from crossdock.kit.connector import Connector
 from crossdock.kit.settings import decode_settings
 from crossdock.kit.webhooks import WebhookSecrets, read_secrets
+from crossdock.ledger.clients import ApiClient, place_client
 from crossdock.ledger.database import Queries, open_pool
 from crossdock.ledger.migrate import migrate
 from crossdock.ledger.reference import ReferenceCache
@@ -173,7 +179,7 @@ async def open_application(
 
 
 @asynccontextmanager
-async def open_connections(configuration: Configuration) -> AsyncIterator[list[OpenConnection]]:
+async def open_connections(configuration: Configuration, tracing: Tracing) -> AsyncIterator[list[OpenConnection]]:
     """Open the client of every configured partner; opening calls nobody."""
     connectors = find_connectors()
     async with AsyncExitStack() as stack:
@@ -187,20 +193,27 @@ async def open_connections(configuration: Configuration) -> AsyncIterator[list[O
                 feed: given.interval_seconds for feed, given in connection.feeds.items() if given.interval_seconds
             }
             opened.append(OpenConnection(
-                name, connector, client, calls_per_second=float(pace) if pace else None, burst=float(connection.burst),
-                concurrency=connection.concurrency, feed_seconds=feed_seconds,
+                name, traced(connector, name, tracing), client, calls_per_second=float(pace) if pace else None,
+                burst=float(connection.burst), concurrency=connection.concurrency, feed_seconds=feed_seconds,
             ))  # fmt: skip
         yield opened
 
 
-async def prepare_database(dsn: str, user: str, password: str) -> None:
-    """Bring the tables up to date and make the console's first user known; an unchanged user stays signed in."""
+async def prepare_database(
+    dsn: str, user: str, password: str, clients: Sequence[tuple[ApiClient, str]], clock: Clock = system_clock
+) -> None:
+    """Bring the tables up to date; make the console's first user and the API clients, with their secrets, known.
+
+    A user whose password has not changed stays signed in.
+    """
     await migrate(dsn)
     pool = await open_pool(dsn, size=2)
     try:
         kept = await pool.fetchrow(_USERS["read_user"], user)
         if kept is None or not await password_matches(password, kept["password_hash"]):
             await place_user(pool, user, password, "administrator")
+        for client, secret in clients:
+            await place_client(pool, client, secret, clock())
     finally:
         pool.terminate()
 
@@ -214,11 +227,36 @@ def webhook_secrets(configuration: Configuration) -> dict[str, WebhookSecrets]:
     }
 
 
+@asynccontextmanager
+async def open_api(application: Application, connections: Sequence[OpenConnection]) -> AsyncIterator[Litestar]:
+    """The HTTP API with the console mounted in it."""
+    configuration = application.configuration
+    secrets = webhook_secrets(configuration)
+    doors = {
+        opened.name: WebhookDoor(secrets[opened.name], opened.connector.webhook.read, opened.client)
+        for opened in connections
+        if opened.connector.webhook is not None and opened.name in secrets
+    }
+    services = ApiServices(
+        pool=application.pool, intake=application.intake, control=application.control, policy=configuration.policy,
+        reference=application.acceptor.reference, clock=application.clock, webhooks=doors,
+        availability=configuration.availability, metrics=application.metrics, tracing=application.tracing,
+        documentation=configuration.cell.environment == "demo",
+    )  # fmt: skip
+    console = open_console(application.pool, application.clock, application.control)
+    try:
+        yield create_api(services, console_routes(console))
+    finally:
+        await console.live.close()
+
+
 async def make_worker(application: Application, connections: Sequence[OpenConnection], name: str) -> Worker:
     """A worker for all connections; what is configured is made known to the ledger first."""
     configuration, pool, clock = application.configuration, application.pool, application.clock
     await make_known(pool, connections)
-    recorder = Recorder(pool, application.plans, configuration.retry, configuration.breaker, clock, random.random)
+    recorder = MeasuredRecorder(
+        pool, application.plans, configuration.retry, configuration.breaker, clock, random.random, application.metrics
+    )
     runner = Runner(pool, connections, recorder, name, clock, random.random)
     poller = Poller(pool, connections, name, clock)
     decider = Decider(pool, application.acceptor, application.plans, clock)

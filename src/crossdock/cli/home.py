@@ -120,11 +120,11 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def locked(home: Home, owner: str) -> Iterator[None]:
+def locked(home: Home, owner: str, *, after: str = "") -> Iterator[None]:
     """Own the home while the block runs. Raises Misconfigured when another run does.
 
     The lock is the kernel's, so it ends with its process, however that ended. A watchdog that is still putting an
-    orphaned database to rest is waited for.
+    orphaned database to rest is waited for, and so is the holder `after`, of whom the caller knows that it is ending.
     """
     home.directory.mkdir(parents=True, exist_ok=True)
     with home.lock.open("a+", encoding="utf-8") as file:
@@ -132,12 +132,13 @@ def locked(home: Home, owner: str) -> Iterator[None]:
         while not _try_lock(file):
             file.seek(0)
             holder = file.read().strip()
-            if not holder.startswith(_WATCHDOG) or time.monotonic() > deadline:
+            ending = holder.startswith(_WATCHDOG) or holder == after
+            if not ending or time.monotonic() > deadline:
                 raise Misconfigured(
                     "already_running", f"Crossdock is already running in {home.directory} (process {holder or '?'}).",
                     next_action="Stop it with Ctrl-C there, or set another CROSSDOCK_HOME and CROSSDOCK_PORT.",
                 )  # fmt: skip
-            time.sleep(0.1)
+            time.sleep(0.05)
         file.truncate(0)
         file.write(f"{owner} {os.getpid()}" if owner == _WATCHDOG else str(os.getpid()))
         file.flush()

@@ -13,7 +13,7 @@ from crossdock.cli.orders import orders
 from crossdock.cli.replay import replay
 from crossdock.cli.run import run
 from crossdock.cli.sandbox import sandbox
-from crossdock.cli.serve import migrate, worker
+from crossdock.cli.serve import api, migrate, worker
 from crossdock.cli.status import status
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     """
 
 
-for command in (run, worker, status, migrate, orders, replay, connections, sandbox, config):
+for command in (run, api, worker, status, migrate, orders, replay, connections, sandbox, config):
     main.add_command(command)
 
 

@@ -57,20 +57,20 @@ def finish(work: Coroutine[Any, Any, Answer]) -> Answer:
     except* CrossdockError as errors:
         _fail(_first(errors))
     except* _NO_DATABASE as errors:
-        say(f"The database does not answer ({type(_first(errors)).__name__}).")
-        say("Is Crossdock running here? `crossdock status` says more.")
-        sys.exit(UNAVAILABLE)
+        _fail_without_database(_first(errors))
     except* KeyboardInterrupt:
         sys.exit(130)
     sys.exit(DEFECT)
 
 
 def guarded(work: Callable[[], Answer]) -> Answer:
-    """The same for work that is not asynchronous."""
+    """The same for work that is not asynchronous, or runs a loop of its own."""
     try:
         return work()
-    except CrossdockError as error:
-        _fail(error)
+    except* CrossdockError as errors:
+        _fail(_first(errors))
+    except* _NO_DATABASE as errors:
+        _fail_without_database(_first(errors))
     sys.exit(DEFECT)
 
 
@@ -79,6 +79,12 @@ def _first(errors: BaseExceptionGroup[Any]) -> Any:
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     return found
+
+
+def _fail_without_database(error: BaseException) -> None:
+    say(f"The database does not answer ({type(error).__name__}).")
+    say("Is Crossdock running here? `crossdock status` says more.")
+    sys.exit(UNAVAILABLE)
 
 
 def _fail(error: CrossdockError) -> None:

@@ -57,9 +57,9 @@ class PostgresWatch:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await asyncio.to_thread(self._server.stop)
-        if self._watchdog is not None and self._watchdog.stdin is not None:
-            # It cannot have the lock while we live, so it ends without touching anything.
-            self._watchdog.stdin.close()
+        if self._watchdog is not None:
+            # The database is at rest: there is nothing left to watch. It takes no lesser signal.
+            self._watchdog.kill()
             await self._watchdog.wait()
 
     async def _keep_running(self) -> None:

@@ -1,4 +1,4 @@
-"""`crossdock worker` and `crossdock migrate`, and what every command needs that works on the whole application."""
+"""`crossdock api`, `worker` and `migrate`, and what every command needs that works on the whole application."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Final, TypeVar
 
 import click
 import structlog
+from litestar import Litestar
 
-from crossdock.app import Application, make_worker, open_application, open_connections
+from crossdock.api.serve import serve
+from crossdock.app import Application, make_worker, open_api, open_application, open_connections
 from crossdock.cli.demo import configuration_environment
 from crossdock.cli.exits import HELP
 from crossdock.cli.home import database_address, find_home
-from crossdock.cli.output import find_configuration, finish, say, show_json
+from crossdock.cli.output import find_configuration, finish, guarded, say, show_json
 from crossdock.insight.telemetry.logs import set_up_logs
 from crossdock.insight.telemetry.traces import open_tracing
 from crossdock.ledger.migrate import migrate as apply_migrations
 from crossdock.policy.configuration import Configuration, load_configuration
 
 Answer = TypeVar("Answer")
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 def read_configuration(given: str) -> Configuration:
@@ -56,7 +59,7 @@ async def until_told_to_stop(work: Awaitable[None]) -> None:
 @click.command(epilog=HELP)
 @click.option("--config", "configuration", default="", help="The configuration; default ./crossdock.toml.")
 @click.option("--name", default="", help="The worker's name; default host and process.")
-@click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO")
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="INFO")
 def worker(configuration: str, name: str, log_level: str) -> None:
     """Decide facts, do steps at partners, read feeds. Any number may run, on any host, against one database."""
     # The name of a lease must not be taken over by the next process of the same name: its steps are in doubt first.
@@ -73,7 +76,7 @@ async def _work(given: str, name: str) -> None:
     try:
         async with (
             open_application(configuration, dsn, pool_size=12, tracing=tracing) as application,
-            open_connections(configuration) as connections,
+            open_connections(configuration, tracing) as connections,
         ):
             running = await make_worker(application, connections, name)
             structlog.get_logger().info("worker_started", policy=configuration.version, connections=len(connections))
@@ -81,6 +84,35 @@ async def _work(given: str, name: str) -> None:
             structlog.get_logger().info("worker_stopped")
     finally:
         tracing.close()
+
+
+@click.command(epilog=HELP)
+@click.option("--config", "configuration", default="", help="The configuration; default ./crossdock.toml.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1024, 65_535), help="Default CROSSDOCK_PORT.")
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="INFO")
+def api(configuration: str, host: str, port: int | None, log_level: str) -> None:
+    """Serve the HTTP API and the console."""
+    name = f"api:{os.getpid()}"
+    set_up_logs("api", log_level)
+    environment = dict(os.environ)
+
+    @asynccontextmanager
+    async def open_litestar() -> AsyncIterator[Litestar]:
+        read = read_configuration(configuration)
+        dsn = database_address(find_home(environment), environment)
+        tracing = open_tracing(environment.get("CROSSDOCK_TRACES", ""), name)
+        try:
+            async with (
+                open_application(read, dsn, pool_size=16, tracing=tracing) as application,
+                open_connections(read, tracing) as connections,
+                open_api(application, connections) as litestar,
+            ):
+                yield litestar
+        finally:
+            tracing.close()
+
+    guarded(lambda: serve(open_litestar, host, port or find_home(environment).port))
 
 
 @click.command(epilog=HELP)

@@ -24,6 +24,7 @@ from crossdock.cli.home import Home, RunState, write_private
 from crossdock.cli.postgres import PostgresWatch
 from crossdock.cli.programs import ERP, Demo, erp_program, own_program, partner_programs, stream_program
 from crossdock.cli.tryton import ensure_tryton
+from crossdock.ledger.clients import ApiClient
 from crossdock.model.errors import Misconfigured, Unavailable
 
 FIRST_START_SECONDS_MAX: Final = 600.0
@@ -100,7 +101,11 @@ class Supervisor:
             environment = tasks.create_task(ensure_tryton(self._home, self._say))
         server, address = database.result()
         demo = Demo(self._home, self._options.configuration, credentials, references, server)
-        await prepare_database(address, credentials.console.user, credentials.console.password)
+        clients = [
+            (ApiClient(client.client_id, client.scopes, client.channels), client.client_secret)
+            for client in credentials.clients.values()
+        ]
+        await prepare_database(address, credentials.console.user, credentials.console.password, clients)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._start_erp(demo, environment.result()))
             tasks.create_task(self._start_partners(demo))

@@ -6,6 +6,7 @@ other children are killed by the kernel (see `children`), but a database wants t
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -20,10 +21,12 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     home = Home(Path(sys.argv[1]))
+    supervisor = str(os.getppid())
     while sys.stdin.buffer.read(1024):
         pass
     try:
-        with locked(home, "watchdog"):
+        # The kernel closes the supervisor's pipe a moment before it releases its lock.
+        with locked(home, "watchdog", after=supervisor):
             EmbeddedPostgres(home.postgres).stop()
     except Misconfigured:
         # The next run has begun and looks after the database itself.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,8 +15,10 @@ from prometheus_client import CollectorRegistry
 
 from crossdock.insight.telemetry.logs import mask_event
 from crossdock.insight.telemetry.metrics import Metrics, gauge, render_metrics
+from crossdock.insight.telemetry.observed import traced
 from crossdock.insight.telemetry.traces import Tracing, is_traceparent, open_tracing
-from crossdock.model.errors import Misconfigured
+from crossdock.kit.connector import Call, Connector, Done, Exchange, Operation
+from crossdock.model.errors import Misconfigured, Unavailable
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -92,3 +96,31 @@ NO_TRACE = f"00-{'0' * 32}-b7ad6b7169203331-01"
 def test_what_is_no_traceparent_is_not_kept(text: str) -> None:
     assert not is_traceparent(text)
     assert is_traceparent(PARENT)
+
+
+async def test_a_call_is_traced_and_carries_its_own_span(tmp_path: Path) -> None:
+    seen: list[Call] = []
+
+    async def perform(client: Any, call: Call) -> Done:
+        seen.append(call)
+        call.exchanges.append(Exchange("GET", "http://partner.example"))
+        if call.attempt > 1:
+            raise Unavailable("partner_unreachable", "Not now.")
+        return Done()
+
+    operation = Operation("tax.quote", perform=perform)
+    connector = Connector(system="tax", title="Tax", settings=dict, open=None, operations=(operation,))  # type: ignore[arg-type]
+    assert traced(connector, "tax", Tracing()) is connector
+    tracing = open_tracing(f"file:{tmp_path / 't.jsonl'}", "worker-1")
+    watched = traced(connector, "tax", tracing).operation("tax.quote").perform
+    assert watched is not None
+    first = Call("k", "CD00000001", "tax.quote", "tax.quote", None, b"{}", {}, traceparent=PARENT)  # type: ignore[arg-type]
+    await watched(None, first)
+    assert len(first.exchanges) == 1
+    with pytest.raises(Unavailable):
+        await watched(None, replace(first, attempt=2))
+    tracing.close()
+    spans = msgspec.json.decode((tmp_path / "t.jsonl").read_bytes())["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert [span["parentSpanId"] for span in spans] == ["b7ad6b7169203331"] * 2
+    assert [span["spanId"] for span in spans] == [call.traceparent.split("-")[2] for call in seen]
+    assert spans[1]["status"]["message"] == "partner_unreachable"

@@ -1,0 +1,104 @@
+"""The engine, observed from outside: attempts counted, and a span around each call at a partner.
+
+Both wrap what the engine is given, so the engine itself knows nothing of metrics or traces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+
+from crossdock.engine.ports import Chance, Clock, PlanBook
+from crossdock.engine.recorder import Ended, Recorder
+from crossdock.insight.telemetry.metrics import Metrics
+from crossdock.insight.telemetry.traces import ActiveSpan, Tracing
+from crossdock.kit.connector import Call, Connector, Done, Operation, Perform, PerformMany
+from crossdock.model.errors import CrossdockError
+from crossdock.policy.resilience import BreakerPolicy, RetryTable
+
+
+class MeasuredRecorder(Recorder):
+    """Counts each attempt once its outcome is recorded."""
+
+    def __init__(
+        self, pool: asyncpg.Pool[Any], plans: PlanBook, retry: RetryTable, breaker: BreakerPolicy, clock: Clock,
+        chance: Chance, metrics: Metrics,
+    ) -> None:  # fmt: skip
+        super().__init__(pool, plans, retry, breaker, clock, chance)
+        self._metrics = metrics
+
+    async def record(self, worker: str, ended: Sequence[Ended]) -> None:
+        await super().record(worker, ended)
+        for item in ended:
+            outcome = "done" if isinstance(item.answer, Done) else item.answer.kind
+            seconds = (item.ended_at - item.started_at).total_seconds()
+            self._metrics.count_attempt(item.step.connection, item.step.operation, outcome, seconds)
+
+
+def traced(connector: Connector, connection: str, tracing: Tracing) -> Connector:
+    """The connector with a span around every call; the very same connector while tracing is off."""
+    if not tracing.enabled:
+        return connector
+    return replace(
+        connector, operations=tuple(_traced(operation, connection, tracing) for operation in connector.operations)
+    )
+
+
+def _traced(operation: Operation, connection: str, tracing: Tracing) -> Operation:
+    return replace(
+        operation,
+        perform=_traced_one(operation.perform, connection, tracing) if operation.perform else None,
+        perform_many=_traced_many(operation.perform_many, connection, tracing) if operation.perform_many else None,
+    )
+
+
+def _traced_one(perform: Perform, connection: str, tracing: Tracing) -> Perform:
+    async def perform_traced(client: Any, call: Call) -> Done:
+        span = _begin(tracing, connection, call)
+        if span is None:
+            return await perform(client, call)
+        try:
+            # `exchanges` stays the caller's own list.
+            done = await perform(client, replace(call, traceparent=span.traceparent))
+        except CrossdockError as error:
+            span.end(error.code)
+            raise
+        except BaseException as error:
+            span.end(type(error).__name__)
+            raise
+        span.end()
+        return done
+
+    return perform_traced
+
+
+def _traced_many(perform_many: PerformMany, connection: str, tracing: Tracing) -> PerformMany:
+    async def perform_many_traced(client: Any, calls: Sequence[Call]) -> Sequence[Done | CrossdockError]:
+        spans = [_begin(tracing, connection, call) for call in calls]
+        carried = [
+            replace(call, traceparent=span.traceparent) if span else call
+            for call, span in zip(calls, spans, strict=True)
+        ]
+        failed = "interrupted"
+        answers: Sequence[Done | CrossdockError] = ()
+        try:
+            answers = await perform_many(client, carried)
+            failed = ""
+        finally:
+            for index, span in enumerate(spans):
+                answer = answers[index] if index < len(answers) else None
+                if span is not None:
+                    span.end(answer.code if isinstance(answer, CrossdockError) else failed)
+        return answers
+
+    return perform_many_traced
+
+
+def _begin(tracing: Tracing, connection: str, call: Call) -> ActiveSpan | None:
+    attributes: dict[str, str | int] = {
+        "crossdock.connection": connection, "crossdock.order": call.number, "crossdock.attempt": call.attempt,
+    }  # fmt: skip
+    return tracing.start(call.name, call.traceparent, attributes=attributes, outgoing=True)

@@ -1,0 +1,123 @@
+"""The command as a person calls it: exit codes, sentences, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crossdock.cli.demo import find_references, make_credentials, read_credentials
+from crossdock.cli.home import Home
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def crossdock(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("CROSSDOCK_")}
+    return subprocess.run(
+        [sys.executable, "-m", "crossdock.cli.main", *arguments], check=False, capture_output=True, text=True, cwd=ROOT,
+        env={**clean, "CROSSDOCK_HOME": str(home), "CROSSDOCK_PORT": "1", **environment}, timeout=60,
+    )  # fmt: skip
+
+
+def ask(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return crossdock(*arguments, home=home, **{"CROSSDOCK_PORT": "61000", **environment})
+
+
+def test_version_and_help(tmp_path: Path) -> None:
+    assert ask("--version", home=tmp_path).stdout.startswith("crossdock, version ")
+    shown = ask("--help", home=tmp_path).stdout
+    commands = "run api worker status migrate orders replay connections sandbox config"
+    for command in commands.split():
+        assert f"\n  {command} " in shown
+    assert "Exit codes" in shown
+
+
+def test_status_of_nothing_is_not_healthy_and_says_so(tmp_path: Path) -> None:
+    ran = ask("status", "--json", home=tmp_path)
+    found = json.loads(ran.stdout)
+    assert ran.returncode == 1
+    assert found["healthy"] is False
+    assert any("There is no database yet" in problem for problem in found["problems"])
+
+
+async def test_status_counts_what_is_in_the_ledger(tmp_path: Path, database_url: str) -> None:
+    ran = ask("status", "--json", home=tmp_path, CROSSDOCK_DATABASE_URL=database_url)
+    found = json.loads(ran.stdout)
+    assert ran.returncode == 1
+    assert found["orders"]["accepted"] == 0
+    assert found["facts"] == {"waiting": 0, "early": 0}
+    assert found["quarantine"] == {"facts": 0, "steps": 0}
+    assert "No worker has been seen lately." in found["problems"]
+
+
+async def test_orders_of_an_empty_ledger(tmp_path: Path, database_url: str) -> None:
+    listed = ask("orders", "list", "--json", home=tmp_path, CROSSDOCK_DATABASE_URL=database_url)
+    assert json.loads(listed.stdout)["items"] == []
+    shown = ask("orders", "show", "CD00000001", home=tmp_path, CROSSDOCK_DATABASE_URL=database_url)
+    assert shown.returncode == 2
+    assert "There is no order CD00000001" in shown.stderr
+
+
+async def test_migrate_tells_that_all_is_there(tmp_path: Path, database_url: str) -> None:
+    ran = ask("migrate", "--json", home=tmp_path, CROSSDOCK_DATABASE_URL=database_url)
+    assert json.loads(ran.stdout) == {"applied": []}
+
+
+def test_a_database_that_does_not_answer_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
+    ran = ask("orders", "list", home=tmp_path, CROSSDOCK_DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing")
+    assert ran.returncode == 4
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("orders", "list"), ("replay", "list"), ("connections", "list"), ("migrate",), ("worker",)]
+)
+def test_without_a_home_every_command_says_what_to_do(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    ran = ask(*arguments, home=tmp_path)
+    assert ran.returncode == 3
+    assert "what to do" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_replay_wants_to_know_what(tmp_path: Path) -> None:
+    assert ask("replay", "steps", home=tmp_path).returncode == 2
+    assert ask("replay", "steps", "--all", "--connection", "erp", home=tmp_path).returncode == 2
+
+
+def test_the_demonstrations_configuration_is_fine(tmp_path: Path) -> None:
+    ran = ask("config", "check", "--json", home=tmp_path)
+    assert json.loads(ran.stdout)["problems"] == []
+    assert ran.returncode == 0
+
+
+def test_problems_come_with_line_and_next_action(tmp_path: Path) -> None:
+    broken = tmp_path / "crossdock.toml"
+    text = (ROOT / "crossdock.toml").read_text(encoding="utf-8")
+    broken.write_text(text.replace('price_beyond = "hold"', 'price_beyond = "shout"'), encoding="utf-8")
+    ran = ask("config", "check", str(broken), "--json", home=tmp_path)
+    (problem,) = json.loads(ran.stdout)["problems"]
+    assert ran.returncode == 3
+    assert problem["line"] == text[: text.index('price_beyond = "hold"')].count("\n") + 1
+    assert problem["path"] == "channels.portal.price_beyond"
+    assert problem["next_action"]
+
+
+def test_credentials_are_generated_once_and_private(tmp_path: Path) -> None:
+    configuration = ROOT / "crossdock.toml"
+    made = make_credentials(Home(tmp_path / "a"), configuration)
+    assert make_credentials(Home(tmp_path / "a"), configuration) == made
+    assert read_credentials(Home(tmp_path / "a")) == made
+    assert stat.S_IMODE((tmp_path / "a" / "demo.json").stat().st_mode) == 0o600
+    other = make_credentials(Home(tmp_path / "b"), configuration)
+    assert not set(made.secrets.values()) & set(other.secrets.values())
+    assert made.console.password != other.console.password
+    assert {reference.variable for reference in find_references(configuration) if not reference.is_address} == set(
+        made.secrets
+    )
+    assert set(made.clients) == {"portal", "shop", "bazaar", "agora", "operator"}
