@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from crossdock.policy.checks import check_references
 from crossdock.policy.connections import AvailabilityPolicy, Cell, ConnectionPolicy
-from crossdock.policy.lines import locate_keys
+from crossdock.policy.lines import find_line, locate_keys
 from crossdock.policy.plans import Plan, Plans
 from crossdock.policy.policy import ChannelPolicy, Location, Policy, Sourcing
 from crossdock.policy.problems import ConfigurationErrors, Problem, Problems
@@ -58,6 +58,11 @@ class Configuration:
     retry: RetryTable
     breaker: BreakerPolicy
     availability: AvailabilityPolicy
+    lines: Mapping[str, int]
+
+    def line_of(self, path: str) -> int:
+        """The line of a setting, or of the nearest table around it: for problems that only connectors can find."""
+        return find_line(self.lines, path)
 
     @property
     def version(self) -> str:
@@ -94,8 +99,9 @@ def load_configuration(path: Path, environment: Mapping[str, str]) -> Configurat
         plans=Plans(read["plans"]),
     )  # fmt: skip
     return Configuration(
-        path.name, read["cell"], policy, read["connections"], read["retry"], read["breaker"], read["availability"]
-    )
+        path.name, read["cell"], policy, read["connections"], read["retry"], read["breaker"], read["availability"],
+        problems.lines,
+    )  # fmt: skip
 
 
 def _read_bytes(path: Path, problems: Problems) -> bytes:

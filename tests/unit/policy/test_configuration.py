@@ -40,6 +40,12 @@ def test_the_demonstration_is_fine() -> None:
     assert set(found.connections["shop"].referenced) == {"url", "key"}
 
 
+def test_a_setting_is_found_in_its_line() -> None:
+    found = load_configuration(DEMO, ENVIRONMENT)
+    assert found.line_of("connections.tax.concurrency") == line_of(TEXT, "concurrency = 8")
+    assert found.line_of("connections.tax.nothing") == line_of(TEXT, "[connections.tax]")
+
+
 def test_secrets_do_not_show() -> None:
     found = load_configuration(DEMO, ENVIRONMENT)
     assert "value-of" not in repr(found)

@@ -1,0 +1,143 @@
+"""Laws of fulfilment: whatever arrives in whatever order, nothing is lost and every cent is placed once."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crossdock.model.errors import Refused
+from crossdock.model.facts import CancellationRequested, FulfilmentShorted
+from crossdock.model.fulfilment import FulfilmentOrder, Shipment, ShippedLine
+from crossdock.model.orders import LineTax, Order, OrderProgress
+from crossdock.model.values import Quantity
+from crossdock.policy.plans import Plan, PlannedStep
+from crossdock.rules.decision import StepView
+from crossdock.rules.fulfil import decide_cancellation, decide_shipment, decide_short
+from crossdock.rules.plan import Routes, fulfilment_number, plan_order
+from tests.unit.rules.making import NOW, decide, make_order
+
+ROUTES = Routes("portal", {"HAM": "wms", "BHX": "wms"})
+PLAN = Plan(
+    "test",
+    steps=(
+        PlannedStep("tax.quote", "tax"),
+        PlannedStep("erp.place_order", "erp", ("tax.quote",)),
+        PlannedStep("channel.acknowledge", "@channel", ("erp.place_order",)),
+        PlannedStep("wms.release", "@warehouse", ("erp.place_order", "payment.authorise"), "warehouse"),
+    ),
+    shipment_steps=(
+        PlannedStep("erp.ship", "erp", ("erp.place_order",)), PlannedStep("tax.commit", "tax", ("erp.ship",)),
+        PlannedStep("channel.ship", "@channel"),
+    ),
+)  # fmt: skip
+TAXES = {"1": Decimal("13.57"), "2": Decimal("0.01")}
+
+
+def make_accepted() -> tuple[Order, OrderProgress]:
+    """61 bolts from two warehouses at 1.7999 a piece, 7 bolts more, nothing waiting."""
+    found = decide(make_order("BOLT 61 C62 @ 1.7999, BOLT 7 C62 @ 1.7777", payment="card"))
+    assert found.order is not None
+    assert found.progress is not None
+    taxes = {line: LineTax("EU-STD", Decimal("0.19"), amount) for line, amount in TAXES.items()}
+    return found.order, msgspec.structs.replace(found.progress, taxes=taxes)
+
+
+def ship(number: str, warehouse: str, quantity: int, line: str = "") -> Shipment:
+    shipped = ShippedLine("BOLT", Quantity(Decimal(quantity), "C62"), line)
+    return Shipment(number, fulfilment_number("CD00000001", warehouse), warehouse, NOW, (shipped,))
+
+
+def is_conserved(progress: OrderProgress) -> bool:
+    return all(
+        line.open >= 0 and line.shipped + line.cancelled + line.backordered + line.open == line.ordered
+        for line in progress.lines.values()
+    )
+
+
+@given(st.lists(st.tuples(st.sampled_from(["HAM", "BHX"]), st.integers(1, 68)), max_size=30))
+@settings(deadline=None)
+def test_parts_in_any_order_add_up_to_the_order(wishes: list[tuple[str, int]]) -> None:
+    order, progress = make_accepted()
+    net = tax = Decimal(0)
+    for index, (warehouse, quantity) in enumerate([*wishes, ("HAM", 68)]):
+        left = sum(int(line.open) for line in progress.lines.values())
+        if not left:
+            break
+        # The last one takes what is left.
+        taken = left if index == len(wishes) else min(quantity, left)
+        found = decide_shipment(order, progress, ship(f"SH-{index}", warehouse, taken), (), PLAN, ROUTES)
+        assert found.part is not None
+        net += found.part.net.amount
+        tax += found.part.tax.amount
+        assert found.part.net.amount == sum(line.net for line in found.part.lines)
+        progress = found.progress
+        assert is_conserved(progress)
+        assert found.part.final == (taken == left)
+    assert progress.state == "shipped"
+    assert (net, tax) == (order.net.amount, sum(TAXES.values()))
+
+
+@given(st.data())
+@settings(deadline=None)
+def test_nothing_is_lost_whatever_happens(data: st.DataObject) -> None:
+    order, progress = make_accepted()
+    for index in range(data.draw(st.integers(0, 12))):
+        what = data.draw(st.sampled_from(["ship", "short", "cancel"]))
+        warehouse = data.draw(st.sampled_from(["HAM", "BHX"]))
+        quantity = data.draw(st.integers(1, 30))
+        try:
+            if what == "ship":
+                found = decide_shipment(order, progress, ship(f"SH-{index}", warehouse, quantity), (), PLAN, ROUTES)
+            elif what == "short":
+                number = fulfilment_number(order.number, warehouse)
+                found = decide_short(order, progress, FulfilmentShorted(number, warehouse, "BOLT", str(quantity), NOW))
+            else:
+                released = (StepView(f"wms.release:{warehouse}", "wms", "wms.release", "done"),)
+                found = decide_cancellation(order, progress, released, CancellationRequested("P-1", NOW))
+        except Refused:
+            continue
+        progress = found.progress
+        assert is_conserved(progress)
+
+
+def test_the_same_shipment_twice_is_one() -> None:
+    order, progress = make_accepted()
+    once = decide_shipment(order, progress, ship("SH-1", "HAM", 5), (), PLAN, ROUTES)
+    twice = decide_shipment(order, once.progress, ship("SH-1", "HAM", 5), (), PLAN, ROUTES)
+    assert twice.progress == once.progress
+    assert not twice.steps
+    assert not twice.stock
+
+
+def test_more_than_ordered_is_a_persons_matter() -> None:
+    order, progress = make_accepted()
+    with pytest.raises(Refused, match="left the warehouse that this order does not ask for"):
+        decide_shipment(order, progress, ship("SH-1", "HAM", 69), (), PLAN, ROUTES)
+
+
+def test_a_plan_becomes_steps_with_an_instruction_for_each_warehouse() -> None:
+    order, _ = make_accepted()
+    steps = {step.name: step for step in plan_order(order, PLAN, ROUTES)}
+    assert set(steps) == {
+        "tax.quote", "erp.place_order", "channel.acknowledge", "wms.release:HAM", "wms.release:BHX"
+    }  # fmt: skip
+    # What the plan does not contain is not waited for.
+    assert steps["wms.release:HAM"].needs == ("erp.place_order",)
+    assert steps["channel.acknowledge"].connection == "portal"
+    told = [msgspec.json.decode(steps[f"wms.release:{place}"].payload, type=FulfilmentOrder) for place in ("HAM", "BHX")]
+    assert sum(line.quantity.value for one in told for line in one.lines) == 68
+    assert {one.number for one in told} == {"CD00000001-HAM", "CD00000001-BHX"}
+    assert all(needed in steps for step in steps.values() for needed in step.needs)
+
+
+def test_each_part_has_its_own_steps() -> None:
+    order, progress = make_accepted()
+    done = (StepView("erp.place_order", "erp", "erp.place_order", "done"),)
+    found = decide_shipment(order, progress, ship("SH-1", "HAM", 5), done, PLAN, ROUTES)
+    assert {step.name: step.needs for step in found.steps} == {
+        "erp.ship:SH-1": ("erp.place_order",), "tax.commit:SH-1": ("erp.ship:SH-1",), "channel.ship:SH-1": (),
+    }  # fmt: skip
