@@ -128,7 +128,8 @@ def test_a_plan_becomes_steps_with_an_instruction_for_each_warehouse() -> None:
     # What the plan does not contain is not waited for.
     assert steps["wms.release:HAM"].needs == ("erp.place_order",)
     assert steps["channel.acknowledge"].connection == "portal"
-    told = [msgspec.json.decode(steps[f"wms.release:{place}"].payload, type=FulfilmentOrder) for place in ("HAM", "BHX")]
+    payloads = [steps[f"wms.release:{place}"].payload for place in ("HAM", "BHX")]
+    told = [msgspec.json.decode(payload, type=FulfilmentOrder) for payload in payloads]
     assert sum(line.quantity.value for one in told for line in one.lines) == 68
     assert {one.number for one in told} == {"CD00000001-HAM", "CD00000001-BHX"}
     assert all(needed in steps for step in steps.values() for needed in step.needs)
