@@ -44,6 +44,7 @@ async def stock_of(world: World, sku: str, location: str = "HAM") -> tuple[Decim
     row = await world.pool.fetchrow(
         "SELECT on_hand, reserved FROM stock WHERE sku = $1 AND location = $2", sku, location
     )
+    assert row is not None
     return row["on_hand"], row["reserved"]
 
 
