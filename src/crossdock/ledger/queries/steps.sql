@@ -168,5 +168,5 @@ WHERE connection = $1 AND feed = $2 AND leased_by = $3;
 
 -- name: keep_cursor
 -- More pages follow: the cursor moves with the committed page, the lease stays.
-UPDATE feeds SET cursor = $4, changed_at = $5, leased_until = $5 + interval '90 seconds'
+UPDATE feeds SET cursor = $4, changed_at = $5::timestamptz, leased_until = $5::timestamptz + interval '90 seconds'
 WHERE connection = $1 AND feed = $2 AND leased_by = $3;
