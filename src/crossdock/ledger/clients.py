@@ -85,3 +85,24 @@ async def wait_seconds(
         if row["count"] >= limits[row["subject"]]
     ]
     return max(waits, default=None)
+
+
+async def deactivate_client(pool: asyncpg.Pool[Any], client_id: str) -> None:
+    """It gets no token any more, and those that it has end."""
+    await pool.execute(_SQL["deactivate_client"], client_id)
+
+
+async def visible_orders(
+    pool: asyncpg.Pool[Any], order_ids: Sequence[int], channels: tuple[str, ...] | None
+) -> set[int]:
+    """Those of the orders that a caller with these channels may touch (None: all that exist)."""
+    rows = await pool.fetch(_SQL["visible_orders"], list(order_ids), None if channels is None else list(channels))
+    return {row[0] for row in rows}
+
+
+async def find_obstacle(pool: asyncpg.Pool[Any]) -> str:
+    """Why no order can be accepted now; "" when one can. Raises what the database raises when it does not answer."""
+    row = await pool.fetchrow(_SQL["can_accept_orders"])
+    if row is None or not row["writable"]:
+        return "The database does not take writes."
+    return "" if row["products_there"] else "There is no product data yet."

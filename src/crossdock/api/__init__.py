@@ -1,0 +1,1 @@
+"""The governed HTTP API: versioned, scoped, described by OpenAPI 3.1, with RFC 9457 errors."""

@@ -1,0 +1,50 @@
+"""Inbound webhooks: the signature is verified over the raw body, the facts are committed, then it is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+import structlog
+
+from crossdock.api.answers import Answer, ApiProblem, json_answer
+from crossdock.api.endpoint import Call
+from crossdock.kit.webhooks import verify
+from crossdock.model.errors import Invalid
+
+_LOG: Final = structlog.get_logger("crossdock.api")
+READ_SECONDS_MAX: Final = 15.0
+
+
+class Received(msgspec.Struct, frozen=True):
+    """How many facts were new; a webhook that came before has none."""
+
+    facts: int
+
+
+async def receive_webhook(call: Call) -> Answer:
+    """Keep what a partner reports. The same webhook twice has one effect."""
+    name = call.path["connection"]
+    services = call.services
+    door = services.webhooks.get(name)
+    if door is None:
+        raise ApiProblem(404, "connection_unknown", "No webhooks are taken here.", field="connection")
+    try:
+        verify(door.secrets, call.headers, call.raw, services.clock())
+    except Invalid as error:
+        _LOG.warning("webhook_refused", connection=name, code=error.code, address=call.address)
+        raise ApiProblem(401, error.code, error.message, field=error.field) from None
+    span = services.tracing.start("webhook.receive", call.traceparent, attributes={"connection": name})
+    traceparent = span.traceparent if span is not None else call.traceparent
+    try:
+        async with asyncio.timeout(READ_SECONDS_MAX):
+            facts = await door.read(door.client, name, call.headers, call.raw)
+        if traceparent:
+            facts = [msgspec.structs.replace(fact, traceparent=fact.traceparent or traceparent) for fact in facts]
+        count = await services.intake.record(facts)
+    finally:
+        if span is not None:
+            span.end()
+    services.metrics.count_facts(name, count)
+    return json_answer(Received(count))

@@ -1,0 +1,57 @@
+"""Serves an application with Granian inside this process: one worker, one event loop (uvloop).
+
+serve(open_my_application, "127.0.0.1", 8700)    # blocks until SIGTERM or SIGINT
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+import uvloop
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+from litestar import Litestar
+
+ApplicationFactory = Callable[[], AbstractAsyncContextManager[Litestar]]
+BACKLOG: Final = 1024
+REQUESTS_WAITING_MAX: Final = 1024
+SETTLE_SECONDS: Final = 10.0
+
+
+def serve(application_factory: ApplicationFactory, host: str, port: int) -> None:
+    """Open the application, serve it until the process is asked to end, then close it."""
+    uvloop.run(_serve(application_factory, host, port))
+
+
+async def _serve(application_factory: ApplicationFactory, host: str, port: int) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with application_factory() as application:
+        await serve_until(application, host, port, stopping)
+
+
+async def serve_until(application: Litestar, host: str, port: int, stopping: asyncio.Event) -> None:
+    """Serve until `stopping` is set; requests under way are let finish."""
+    server = Server(
+        application, address=host, port=port, interface=Interfaces.ASGI, http=HTTPModes.http1, backlog=BACKLOG,
+        backpressure=REQUESTS_WAITING_MAX, log_access=False, websockets=False,
+        # Buffers of a connection are bounded: a caller that drips its header holds little.
+        http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=256 * 1024, pipeline_flush=False),
+    )  # fmt: skip
+    serving = asyncio.create_task(server.serve(), name="http")
+    waiting = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        if not serving.done():
+            server.stop()  # type: ignore[no-untyped-call]
+        async with asyncio.timeout(SETTLE_SECONDS):
+            await serving

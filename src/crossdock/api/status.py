@@ -1,0 +1,74 @@
+"""Whether orders can be accepted, metrics, and the documentation. None of it needs a token; none of it names a person."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final, Literal
+
+import asyncpg
+import msgspec
+from prometheus_client.core import Metric
+
+from crossdock.api.answers import Answer, ApiProblem, json_answer
+from crossdock.api.endpoint import Call
+from crossdock.insight.overview import Overview, read_overview
+from crossdock.insight.telemetry.metrics import CONTENT_TYPE, gauge, render_metrics
+from crossdock.ledger.clients import find_obstacle
+
+HEALTH_SECONDS_MAX: Final = 2.0
+METRICS_SECONDS_MAX: Final = 5.0
+
+
+class Health(msgspec.Struct, frozen=True):
+    status: Literal["accepting"]
+
+
+async def show_health(call: Call) -> Answer:
+    """200 only when orders can be accepted: the database takes writes and there are products to sell."""
+    try:
+        async with asyncio.timeout(HEALTH_SECONDS_MAX):
+            obstacle = await find_obstacle(call.services.pool)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        obstacle = "The database does not answer."
+    if obstacle:
+        raise ApiProblem(503, "not_accepting", obstacle, headers={"Retry-After": "1"})
+    return json_answer(Health("accepting"))
+
+
+async def show_metrics(call: Call) -> Answer:
+    """Counters of this process and the backlog, as Prometheus reads them."""
+    async with asyncio.timeout(METRICS_SECONDS_MAX):
+        overview = await read_overview(call.services.pool, call.services.clock())
+    return Answer(200, render_metrics(call.services.metrics, _gauges(overview)), CONTENT_TYPE)
+
+
+def _gauges(overview: Overview) -> Iterable[Metric]:
+    now = overview.at
+    yield gauge("orders_in_state", "Orders by state", ["state"], [((row.state,), row.count) for row in overview.orders])
+    yield gauge(
+        "steps_open", "Open steps", ["connection", "operation", "state"],
+        [((row.connection, row.operation, row.state), row.count) for row in overview.steps],
+    )  # fmt: skip
+    inbox = {
+        "waiting": overview.facts_waiting, "early": overview.facts_early, "quarantined": overview.facts_quarantined,
+    }  # fmt: skip
+    yield gauge("facts_in_state", "Facts in the inbox", ["state"], [((state,), count) for state, count in inbox.items()])
+    yield gauge("orders_held", "Held orders", ["cause"], [((row.cause,), row.count) for row in overview.holds])
+    yield gauge("shipments_unpublished", "Shipments that a channel waits for", [], [((), overview.unpublished_count)])
+    oldest = overview.oldest_waiting_step
+    age = (now - oldest.since).total_seconds() if oldest is not None else 0
+    yield gauge("oldest_waiting_step_seconds", "Age of the oldest waiting step", [], [((), age)])
+    yield gauge(
+        "connection_paused", "Whether a connection is paused", ["connection"],
+        [((row.connection,), int(row.paused)) for row in overview.connections],
+    )  # fmt: skip
+    yield gauge(
+        "breaker_open", "Whether a breaker is open", ["connection", "operation"],
+        [((lane.connection, lane.operation), int(lane.effective == "open"))
+         for row in overview.connections for lane in row.lanes],
+    )  # fmt: skip
+    yield gauge(
+        "feed_stale", "Whether a feed is stale", ["connection", "feed"],
+        [((feed.connection, feed.feed), int(feed.stale)) for row in overview.connections for feed in row.feeds],
+    )  # fmt: skip

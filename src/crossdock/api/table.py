@@ -1,0 +1,123 @@
+"""The table of endpoints: the one place that says what is served, with which scope, taking and answering what."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from crossdock.api import hooks, operations, orders, status, tokens, validation
+from crossdock.api.endpoint import Endpoint, Reply
+from crossdock.insight.connections import ConnectionState
+from crossdock.insight.orders import OrderDetail, OrderSummary, ShipmentSummary
+from crossdock.insight.paging import Listing
+from crossdock.insight.timeline import Timeline
+from crossdock.model.orders import OrderAcknowledgment, OrderPlaced
+
+_JSON: Final = "application/json"
+_CHANNEL: Final = {"Crossdock-Channel": (False, "For which channel this is; needed by clients of several channels")}
+_KEY: Final = {"Idempotency-Key": (True, "Chosen by the sender; the same for every sending of the same order")}
+_WEBHOOK: Final = {
+    "webhook-id": (True, "The webhook's identifier"), "webhook-timestamp": (True, "Seconds since 1970"),
+    "webhook-signature": (True, "Standard Webhooks signatures, v1"),
+}  # fmt: skip
+
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    Endpoint(
+        "POST", "/oauth/token", tokens.grant_token, "Get an access token (client credentials)", "access",
+        (Reply(200, "The token", tokens.TokenGrant), Reply(400, "Not granted", tokens.TokenRefusal),
+         Reply(401, "Unknown client or wrong secret", tokens.TokenRefusal)),
+        body_media_type="application/x-www-form-urlencoded", problems=(413, 415, 429),
+        description="OAuth 2.1. The client authenticates by HTTP Basic or by client_id and client_secret in the form.",
+    ),
+    Endpoint(
+        "GET", "/v1/availability", validation.show_availability, "What is free, by SKU and location", "validation",
+        (Reply(200, "Availability with its age", validation.Availability),),
+        scope="availability:read", query=validation.AvailabilityQuery,
+    ),
+    Endpoint(
+        "POST", "/v1/prices:quote", validation.quote_prices, "What lines would cost", "validation",
+        (Reply(200, "Prices with provenance", validation.Quote),),
+        scope="prices:quote", body=validation.QuoteBody, body_media_type=_JSON, headers=_CHANNEL,
+    ),
+    Endpoint(
+        "POST", "/v1/accounts/{code}:validate", validation.validate_account, "May this account buy?", "validation",
+        (Reply(200, "Status and credit with their age", validation.AccountAnswer),),
+        scope="accounts:validate", body=validation.ValidateBody, body_media_type=_JSON, body_optional=True, problems=(404,),
+    ),
+    Endpoint(
+        "POST", "/v1/orders", orders.place_order, "Place an order", "orders",
+        (Reply(201, "Accepted", OrderAcknowledgment), Reply(202, "Held: a person decides", OrderAcknowledgment),
+         Reply(200, "Placed before with this key; the stored answer", OrderAcknowledgment)),
+        scope="orders:write", body=OrderPlaced, body_media_type=_JSON, headers={**_KEY, **_CHANNEL}, problems=(409,),
+        description="A refused order is a problem (422, code order_refused) that names every reason by line.",
+    ),
+    Endpoint(
+        "GET", "/v1/orders", orders.list_orders, "Search orders, newest first", "orders",
+        (Reply(200, "A page", Listing[OrderSummary]),), scope="orders:read", query=orders.OrderQuery,
+    ),
+    Endpoint(
+        "GET", "/v1/orders/{number}", orders.show_order, "One order whole", "orders",
+        (Reply(200, "The order, its progress and documents", OrderDetail),), scope="orders:read", problems=(404,),
+    ),
+    Endpoint(
+        "GET", "/v1/orders/{number}/timeline", orders.show_timeline, "What happened, and what happens next", "orders",
+        (Reply(200, "The timeline over all systems", Timeline),), scope="orders:read", problems=(404,),
+    ),
+    Endpoint(
+        "POST", "/v1/orders/{number}:cancel", orders.cancel_order, "Cancel what has not left", "orders",
+        (Reply(202, "Being undone at the partners", orders.OrderCancelled),),
+        scope="orders:write", body=orders.CancelBody, body_media_type=_JSON, problems=(404, 409),
+    ),
+    Endpoint(
+        "GET", "/v1/shipments", orders.show_shipments, "Shipments, newest orders first", "shipments",
+        (Reply(200, "A page", Listing[ShipmentSummary]),), scope="shipments:read", query=orders.ShipmentQuery,
+    ),
+    Endpoint(
+        "GET", "/v1/holds", operations.show_holds, "Held orders, oldest first", "operations",
+        (Reply(200, "A page, and counts by cause", operations.HoldPage),), scope="holds:read", query=operations.HoldQuery,
+    ),
+    Endpoint(
+        "POST", "/v1/holds:release", operations.release_holds, "Accept held orders after all", "operations",
+        (Reply(200, "How many were released", operations.HoldsDecided),),
+        scope="holds:write", body=operations.ReleaseBody, body_media_type=_JSON, problems=(404, 409),
+    ),
+    Endpoint(
+        "POST", "/v1/holds:refuse", operations.refuse_holds, "Refuse held orders for good", "operations",
+        (Reply(200, "How many were refused", operations.HoldsDecided),),
+        scope="holds:write", body=operations.RefuseBody, body_media_type=_JSON, problems=(404, 409),
+    ),
+    Endpoint(
+        "GET", "/v1/connections", operations.show_connections, "State of every connection", "operations",
+        (Reply(200, "All connections", operations.ConnectionPage),), scope="connections:read",
+    ),
+    Endpoint(
+        "POST", "/v1/connections/{name}:pause", operations.pause_connection, "Send nothing to a partner", "operations",
+        (Reply(200, "The connection", ConnectionState),), scope="connections:write", body_optional=True, problems=(404,),
+    ),
+    Endpoint(
+        "POST", "/v1/connections/{name}:resume", operations.resume_connection, "Send to a partner again", "operations",
+        (Reply(200, "The connection", ConnectionState),), scope="connections:write", body_optional=True, problems=(404,),
+    ),
+    Endpoint(
+        "GET", "/v1/quarantine", operations.show_quarantine, "What is parked, oldest first", "operations",
+        (Reply(200, "A page, and counts by cause", operations.QuarantinePage),),
+        scope="quarantine:read", query=operations.QuarantineQuery,
+    ),
+    Endpoint(
+        "POST", "/v1/quarantine:replay", operations.replay_quarantine, "Begin parked facts and steps again", "operations",
+        (Reply(200, "How many began again", operations.Replayed),),
+        scope="quarantine:write", body=operations.ReplayBody, body_media_type=_JSON, problems=(404,),
+    ),
+    Endpoint(
+        "POST", "/hooks/{connection}", hooks.receive_webhook, "A partner's signed webhook", "webhooks",
+        (Reply(200, "Kept", hooks.Received),), headers=_WEBHOOK, problems=(401, 404, 413, 415, 422),
+        description="The body is the partner's own. Signed after Standard Webhooks; it is kept before it is acknowledged.",
+    ),
+    Endpoint(
+        "GET", "/healthz", status.show_health, "Can orders be accepted?", "status",
+        (Reply(200, "They can", status.Health),), problems=(503,),
+    ),
+    Endpoint(
+        "GET", "/metrics", status.show_metrics, "Prometheus metrics", "status",
+        (Reply(200, "Metrics as text", None, "text/plain"),), problems=(503,),
+    ),
+)  # fmt: skip
