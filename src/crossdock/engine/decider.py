@@ -14,10 +14,11 @@ from crossdock.engine.intake import Acceptor, Placed
 from crossdock.engine.ports import Clock, PlanBook
 from crossdock.ledger import facts as inbox
 from crossdock.ledger import master_data
-from crossdock.ledger.acceptance import find_orders
+from crossdock.ledger.acceptance import find_orders, lock_figures
 from crossdock.ledger.decisions import (
     LockedOrder,
     OrderDecision,
+    find_waiting_for_supply,
     lock_orders,
     read_orders,
     read_step_views,
@@ -37,7 +38,14 @@ from crossdock.model.facts import (
 from crossdock.model.fulfilment import Shipment
 from crossdock.model.orders import Order, OrderPlaced
 from crossdock.rules.decision import Decision, StepView
-from crossdock.rules.fulfil import decide_cancellation, decide_delivered, decide_paid, decide_shipment, decide_short
+from crossdock.rules.fulfil import (
+    decide_cancellation,
+    decide_delivered,
+    decide_paid,
+    decide_shipment,
+    decide_short,
+    decide_supply,
+)
 from crossdock.rules.outcome import complete, is_completed
 
 BATCH_MAX: Final = 100
@@ -71,6 +79,31 @@ class Decider:
         except asyncpg.DataError:
             # One fact holds something the database cannot keep: find it by deciding them one by one.
             return await self._decide_singly()
+
+    async def allocate_supply(self) -> int:
+        """Give free goods to the oldest orders that wait for them; return how many orders got some."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            waiting = await find_waiting_for_supply(connection, BATCH_MAX)
+            if not waiting:
+                return 0
+            locked = await lock_orders(connection, list(waiting))
+            orders = await read_orders(connection, list(locked))
+            views = await read_step_views(connection, list(locked))
+            skus = sorted(set().union(*waiting.values()))
+            available = (await lock_figures(connection, [], skus)).available
+            decided = []
+            for order_id, item in sorted(locked.items()):
+                order = orders[order_id]
+                plan, routes = self._plans.plans[order.plan], self._plans.routes(order.channel)
+                preference = self._acceptor.policy.locations_for(order.region)
+                decision = decide_supply(order, item.progress, available, preference, views[order_id], plan, routes)
+                for effect in decision.stock:
+                    if effect.kind == "reserve":
+                        available[effect.sku, effect.location] -= effect.quantity
+                if decision.stock:
+                    decided.append(OrderDecision(item, decision, order))
+            await write_decisions(connection, decided, self._clock())
+            return len(decided)
 
     async def _decide_singly(self) -> int:
         count = 0

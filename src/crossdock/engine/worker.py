@@ -17,6 +17,7 @@ from crossdock.ledger import steps as ledger
 from crossdock.ledger.facts import expire_early
 
 BEAT_SECONDS: Final = 1.0
+SUPPLY_SECONDS: Final = 2.0
 _log: Final = structlog.get_logger("crossdock.engine.worker")
 
 
@@ -42,6 +43,7 @@ class Worker:
                 tasks.create_task(self._decide_forever(), name="decider")
                 tasks.create_task(self._repeat(self._beat, BEAT_SECONDS), name="beat")
                 tasks.create_task(self._repeat(self._expire, BEAT_SECONDS), name="expiry")
+                tasks.create_task(self._repeat(self._allocate, SUPPLY_SECONDS), name="supply")
         finally:
             await self._say_goodbye()
 
@@ -67,6 +69,9 @@ class Worker:
     async def _beat(self) -> None:
         async with self._pool.acquire() as connection:
             await ledger.beat(connection, self._name, "worker", self._clock())
+
+    async def _allocate(self) -> None:
+        await self._decider.allocate_supply()
 
     async def _expire(self) -> None:
         now = self._clock()

@@ -70,6 +70,14 @@ async def read_step_views(connection: Connection, order_ids: Sequence[int]) -> d
     return found
 
 
+async def find_waiting_for_supply(connection: Connection, limit: int) -> dict[int, set[str]]:
+    """Order id -> SKUs that it waits for and of which some are free."""
+    found: dict[int, set[str]] = {}
+    for row in await connection.fetch(_SQL["find_waiting_for_supply"], limit):
+        found.setdefault(row[0], set()).add(row[1])
+    return found
+
+
 async def write_decisions(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:
     """Write all of it. One decision an order. Raises Defect when a progress row moved although it was locked."""
     if not decided:
@@ -150,7 +158,7 @@ async def _cancel_steps(connection: Connection, decided: Sequence[OrderDecision]
 
 
 async def _write_stock(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:
-    for kind in ("ship", "release"):
+    for kind in ("ship", "release", "reserve"):
         rows = [
             (item.locked.order_id, effect, item.decision.part) for item in decided for effect in item.decision.stock
             if effect.kind == kind
@@ -162,6 +170,9 @@ async def _write_stock(connection: Connection, decided: Sequence[OrderDecision],
             [effect.location for _, effect, _ in rows], [effect.sku for _, effect, _ in rows],
             [effect.quantity for _, effect, _ in rows],
         ]  # fmt: skip
+        if kind == "reserve":
+            await connection.execute(_WRITE["insert_reservations"], *columns)
+            continue
         if kind == "ship":
             parts = [part for _, _, part in rows]
             columns.append([part.shipment if part else "" for part in parts])

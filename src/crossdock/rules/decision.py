@@ -17,11 +17,12 @@ from crossdock.model.orders import OrderProgress
 
 class StockEffect(msgspec.Struct, frozen=True):
     """`ship`: the goods left, on hand and reservation fall. `release`: the reservation falls, the goods stay.
+    `reserve`: more is held.
 
     `quantity` is in base units; `location` "" is stock that an order waits for.
     """
 
-    kind: Literal["ship", "release"]
+    kind: Literal["ship", "release", "reserve"]
     line: str
     location: str
     sku: str

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 
 import msgspec
 
+from crossdock.model.codes import UNIT_DECIMALS
 from crossdock.model.errors import Refused
-from crossdock.model.facts import CancellationRequested, EventDraft, FulfilmentShorted, OrderPaid
+from crossdock.model.facts import CancellationRequested, EventDraft, FulfilmentShorted, OrderPaid, StepDraft
 from crossdock.model.fulfilment import PartLine, Shipment, ShipmentPart, ShippedLine
 from crossdock.model.orders import LineProgress, LineTax, Order, OrderLine, OrderProgress, OrderState
 from crossdock.model.values import Money, Quantity, part_amount
 from crossdock.policy.plans import Plan
 from crossdock.rules.decision import Decision, StepView, StockEffect
-from crossdock.rules.plan import COMPENSATION, Routes, plan_compensation, plan_shipment
+from crossdock.rules.plan import COMPENSATION, Routes, plan_compensation, plan_release, plan_shipment
 
 NOT_BEGUN = ("waiting", "ready")
+SUPPLY_ROUNDS_MAX = 6
+"""After so many rounds a warehouse that keeps coming short is left to a person."""
 
 
 def decide_shipment(
@@ -78,10 +81,52 @@ def decide_short(order: Order, progress: OrderProgress, short: FulfilmentShorted
             now = lines[line.line]
             lines[line.line] = msgspec.structs.replace(now, backordered=now.backordered + quantity)
             effects.append(StockEffect("release", line.line, short.warehouse, line.sku, quantity))
+            effects.append(StockEffect("reserve", line.line, "", line.sku, quantity))
             wanted -= quantity
     body = {"warehouse": short.warehouse, "sku": short.sku, "quantity": short.quantity, "reason": short.reason}
     after = msgspec.structs.replace(progress, lines=lines)
     return Decision(after, (EventDraft("PickShorted", body),), stock=tuple(effects))
+
+
+def decide_supply(
+    order: Order, progress: OrderProgress, available: Mapping[tuple[str, str], Decimal], preference: Sequence[str],
+    steps: Sequence[StepView], plan: Plan, routes: Routes,
+) -> Decision:  # fmt: skip
+    """Give waiting quantities what has become available, and release it to the warehouses as a round of its own."""
+    lines = dict(progress.lines)
+    effects: list[StockEffect] = []
+    left = dict(available)
+    taken: dict[str, list[tuple[OrderLine, Decimal]]] = {}
+    for line in order.lines:
+        for location in preference:
+            now = lines[line.line]
+            quantity = min(now.backordered, left.get((line.sku, location), Decimal(0)))
+            if UNIT_DECIMALS[line.quantity.unit] == 0:
+                quantity = quantity.to_integral_value(ROUND_FLOOR)
+            if quantity <= 0 or _rounds(steps, location) >= SUPPLY_ROUNDS_MAX:
+                continue
+            lines[line.line] = msgspec.structs.replace(now, backordered=now.backordered - quantity)
+            left[line.sku, location] -= quantity
+            taken.setdefault(location, []).append((line, quantity))
+            effects.append(StockEffect("release", line.line, "", line.sku, quantity))
+            effects.append(StockEffect("reserve", line.line, location, line.sku, quantity))
+    if not effects:
+        return Decision(progress)
+    new_steps: list[StepDraft] = []
+    for location, parts in sorted(taken.items()):
+        wanted = {line.line: quantity for line, quantity in parts}
+        suffix = f"#{_rounds(steps, location) + 1}"
+        new_steps.extend(plan_release(order, wanted, location, plan, routes, steps, suffix))
+    event = EventDraft("SupplyAllocated", {"warehouses": sorted(taken)})
+    return Decision(
+        msgspec.structs.replace(progress, lines=lines), (event,), tuple(new_steps), stock=tuple(effects)
+    )
+
+
+def _rounds(steps: Sequence[StepView], location: str) -> int:
+    """How often this order was released to a warehouse; a first round is counted even where none was laid."""
+    prefix = f"wms.release:{location}"
+    return max(1, sum(view.name.split("#")[0] == prefix for view in steps))
 
 
 def decide_paid(progress: OrderProgress, paid: OrderPaid) -> Decision:

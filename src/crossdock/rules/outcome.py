@@ -13,7 +13,7 @@ from crossdock.model.errors import CrossdockError
 from crossdock.model.facts import EventDraft
 from crossdock.model.fulfilment import Invoice, Payment, ShipmentPart
 from crossdock.model.orders import Hold, LineTax, Order, OrderProgress, OrderState, Reason
-from crossdock.model.values import Money
+from crossdock.model.values import Money, part_amount
 from crossdock.policy.plans import Plan
 from crossdock.rules.decision import Decision, StepView, StockEffect
 from crossdock.rules.fulfil import NOT_BEGUN, cancel_lines, uses_credit
@@ -175,8 +175,8 @@ def _called_back(
         now = lines[line.line]
         gone = min(said, now.open)
         if gone > 0:
-            share = line.amount.amount * gone / line.quantity.value
-            credit += share
+            taken = now.shipped + now.cancelled
+            credit += part_amount(line.amount.amount, line.quantity.value, taken, gone, order.currency)
             lines[line.line] = msgspec.structs.replace(now, cancelled=now.cancelled + gone)
             effects.append(StockEffect("release", line.line, warehouse, line.sku, gone))
     closed = all(line.open == 0 and line.backordered == 0 for line in lines.values())

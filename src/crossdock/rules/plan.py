@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -83,6 +84,30 @@ def plan_shipment(order: Order, part: ShipmentPart, plan: Plan, routes: Routes, 
             name = f"{planned.operation}:{part.shipment}"
             steps.append(StepDraft(name, connection, planned.operation, _needs(planned, names), payload))
     return tuple(steps)
+
+
+def plan_release(
+    order: Order, wanted: Mapping[str, Decimal], warehouse: str, plan: Plan, routes: Routes, steps: Sequence[StepView],
+    round_suffix: str,
+) -> tuple[StepDraft, ...]:  # fmt: skip
+    """Lay the release of `wanted` (line -> base units) to one warehouse, as a further round."""
+    lines = tuple(
+        FulfilmentLine(line.line, line.sku, Quantity(wanted[line.line], line.quantity.unit))
+        for line in order.lines if line.line in wanted
+    )  # fmt: skip
+    number = fulfilment_number(order.number, warehouse)
+    payload = _ENCODER.encode(FulfilmentOrder(number, order.number, warehouse, order.ship_to, lines))
+    names: dict[str, tuple[str, ...]] = {}
+    for view in steps:
+        if view.state not in ("cancelled", "failed") and ":" not in view.name:
+            names[view.operation] = (view.name,)
+    return tuple(
+        StepDraft(
+            f"{planned.operation}:{warehouse}{round_suffix}", routes.connection(planned.connection, warehouse),
+            planned.operation, _needs(planned, names), payload,
+        )
+        for planned in plan.steps if planned.each == "warehouse"
+    )  # fmt: skip
 
 
 def plan_compensation(done: Sequence[StepView], reason: str) -> tuple[StepDraft, ...]:

@@ -127,7 +127,7 @@ OPERATIONS = {
 
 
 @asynccontextmanager
-async def _nothing(settings: Any) -> AsyncIterator[None]:  # noqa: ARG001 - the contract names it
+async def _nothing(settings: Any) -> AsyncIterator[None]:
     yield None
 
 

@@ -14,8 +14,9 @@ import msgspec
 
 from crossdock.engine.ports import system_clock
 from crossdock.kit.connector import Done
+from crossdock.model.documents import InventoryBalance
 from crossdock.model.errors import InDoubt, Refused, Unavailable
-from crossdock.model.facts import CancellationRequested, Fact, FulfilmentShorted, OrderPaid
+from crossdock.model.facts import BalancesReported, CancellationRequested, Fact, FulfilmentShorted, OrderPaid
 from crossdock.model.fulfilment import Package, Shipment, ShippedLine
 from crossdock.model.orders import OrderProgress
 from crossdock.model.values import Quantity
@@ -244,6 +245,28 @@ async def test_a_short_pick_stays_owed_and_a_cancellation_closes_it(database_url
         await eventually(lambda: steps_are_done(world))
         line = (await progress_of(world, order_id)).lines["1"]
         assert [line.shipped, line.backordered, line.open, line.cancelled] == [Decimal(n) for n in (3, 0, 0, 2)]
+
+
+async def test_backordered_goods_are_released_to_the_warehouse_when_supply_arrives(database_url: str) -> None:
+    async with open_world(database_url) as world, Working(world):
+        await world.pool.execute("UPDATE stock SET on_hand = CASE location WHEN 'HAM' THEN 3 ELSE 0 END")
+        order_id = await place(world, "S-1", lines=1, quantity=5)
+        await eventually(lambda: steps_are_done(world))
+        line = (await progress_of(world, order_id)).lines["1"]
+        assert [line.open, line.backordered] == [Decimal(3), Decimal(2)]
+        arrived = InventoryBalance("SKU-0", "HAM", Quantity(Decimal(9), "C62"), system_clock())
+        raw = msgspec.json.encode(BalancesReported((arrived,)))
+        await world.intake.record([Fact("wms", "balances.reported", "HAM:1", raw, raw)])
+
+        async def is_allocated() -> bool:
+            return (await progress_of(world, order_id)).lines["1"].backordered == 0
+
+        await eventually(is_allocated)
+        await eventually(lambda: steps_are_done(world))
+        number = f"CD{order_id:08d}"
+        released = [key for operation, key in world.partners["wms"].log if operation == "wms.release"]
+        assert released == [f"{number}/wms.release:HAM", f"{number}/wms.release:HAM#2"]
+        assert await stock_of(world, "SKU-0") == (Decimal(9), Decimal(5))
 
 
 async def test_goods_that_nobody_ordered_are_parked_with_a_reason(database_url: str) -> None:

@@ -148,6 +148,7 @@ CREATE TABLE reservations (
     CHECK (shipped >= 0 AND released >= 0 AND shipped + released <= quantity)
 ) WITH (fillfactor = 80);
 CREATE INDEX reservations_sku ON reservations (sku, order_id DESC);
+CREATE INDEX reservations_waiting ON reservations (order_id, sku) WHERE location = '' AND quantity > shipped + released;
 
 -- One thing to be done at one system.
 CREATE TABLE steps (

@@ -17,7 +17,7 @@ SELECT
     (SELECT array_agg(matching.code) FROM (
         SELECT code FROM customers
         WHERE code = $1 OR code = upper($1) OR (length($1) >= 2 AND name ILIKE $3)
-        ORDER BY code LIMIT 20
+        ORDER BY code LIMIT 10
     ) AS matching) AS customers,
     (SELECT sku FROM products WHERE sku IN ($1, upper($1)) ORDER BY sku <> $1 LIMIT 1) AS sku
 
@@ -38,12 +38,33 @@ WHERE ($1::bigint IS NULL OR o.order_id < $1)
   AND ($5::text[] IS NULL OR o.channel = ANY ($5))
   AND ($6::text IS NULL OR p.hold_cause = $6)
   AND ($7::text IS NULL OR EXISTS (SELECT FROM reservations r WHERE r.order_id = o.order_id AND r.sku = $7))
-  AND ($8::text IS NULL OR EXISTS (SELECT FROM reservations r WHERE r.order_id = o.order_id AND r.sku = $8))
-  AND ($9::timestamptz IS NULL OR o.placed_at >= $9)
-  AND ($10::bigint[] IS NULL OR o.order_id = ANY ($10))
-  AND ($11::text[] IS NULL OR (o.customer = ANY ($11) AND o.customer <> ''))
+  AND ($8::timestamptz IS NULL OR o.placed_at >= $8)
+  AND ($9::bigint[] IS NULL OR o.order_id = ANY ($9))
+  AND ($10::bigint IS NULL OR o.order_id >= $10)
 ORDER BY o.order_id DESC
-LIMIT $12
+LIMIT $11
+
+-- name: orders_of_sku
+-- The orders with a SKU, newest first, up to a bound; the index alone answers.
+SELECT DISTINCT order_id FROM (
+    SELECT order_id FROM reservations WHERE sku = $1 ORDER BY order_id DESC LIMIT $2
+) AS newest
+
+-- name: first_accepted_since
+-- The first order accepted since a time, found by halving the primary key: order ids grow with time.
+WITH RECURSIVE search AS (
+    SELECT coalesce(min(order_id), 0) AS low, coalesce(max(order_id), 0) + 1 AS high, 0 AS depth FROM orders
+    UNION ALL
+    SELECT CASE WHEN probe.accepted_at < $1::timestamptz THEN (s.low + s.high) / 2 + 1 ELSE s.low END,
+           CASE WHEN probe.accepted_at < $1::timestamptz THEN s.high ELSE (s.low + s.high) / 2 END,
+           s.depth + 1
+    FROM search s
+    LEFT JOIN LATERAL (
+        SELECT o.accepted_at FROM orders o WHERE o.order_id >= (s.low + s.high) / 2 ORDER BY o.order_id LIMIT 1
+    ) AS probe ON true
+    WHERE s.low < s.high AND s.depth < 64
+)
+SELECT low FROM search ORDER BY depth DESC LIMIT 1
 
 -- name: order_whole
 -- One order as accepted and how far it came, if the asker may see its channel.
