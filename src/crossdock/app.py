@@ -114,7 +114,7 @@ def _connection_problems(configuration: Configuration, connectors: Mapping[str, 
         if plain:
             yield Misconfigured(
                 "secret_plain", f"The secret {plain[0]} of {name} stands in the configuration itself.",
-                field=f"connections.{name}.{plain[0]}", next_action='Write { env = "NAME" } and set that variable.',
+                field=f"connections.{name}.settings.{plain[0]}", next_action='Write { env = "NAME" } and set that variable.',
             )  # fmt: skip
         unknown = sorted(set(connection.feeds) - {feed.name for feed in connector.feeds})
         if unknown:
@@ -128,7 +128,8 @@ def _connection_problems(configuration: Configuration, connectors: Mapping[str, 
             if connector.webhook is not None and connection.webhook_secrets:
                 read_secrets(connection.webhook_secrets, name)
         except Misconfigured as error:
-            error.field = f"connections.{name}.{error.field}"
+            inner = "" if error.field == "webhook_secrets" else "settings."
+            error.field = f"connections.{name}.{inner}{error.field}"
             yield error
 
 

@@ -14,7 +14,9 @@ from crossdock.cli.demo import configuration_environment
 from crossdock.cli.exits import CONFIGURATION, HELP
 from crossdock.cli.home import Home, find_home
 from crossdock.cli.output import find_configuration, guarded, say, show_json
-from crossdock.policy.configuration import ConfigurationErrors, load_configuration
+from crossdock.policy.configuration import load_configuration
+from crossdock.policy.lines import find_line, locate_keys
+from crossdock.policy.problems import ConfigurationErrors
 
 
 def _environment(home: Home, path: Path) -> dict[str, str]:
@@ -49,9 +51,10 @@ def check(file: str, as_json: bool) -> None:
             for problem in errors.problems
         ]  # fmt: skip
     else:
+        lines = locate_keys(path.read_text(encoding="utf-8"))
         for found in check_configuration(loaded, find_connectors()):
             problems.append(
-                {"file": str(path), "line": 0, "path": found.field, "message": found.message,
+                {"file": path.name, "line": find_line(lines, found.field), "path": found.field, "message": found.message,
                  "next_action": found.next_action}
             )  # fmt: skip
     if as_json:

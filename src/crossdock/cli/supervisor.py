@@ -19,7 +19,7 @@ import msgspec
 
 from crossdock.app import prepare_database
 from crossdock.cli.children import Child, Program
-from crossdock.cli.demo import PARTNER_PORTS, find_references, make_credentials, partner_url
+from crossdock.cli.demo import PARTNER_PORTS, DemoCredentials, find_references, make_credentials, partner_url
 from crossdock.cli.home import Home, RunState, write_private
 from crossdock.cli.postgres import PostgresWatch
 from crossdock.cli.programs import ERP, Demo, erp_program, own_program, partner_programs, stream_program
@@ -97,17 +97,11 @@ class Supervisor:
         self._say("starting PostgreSQL, the partners and the ERP")
         references = find_references(self._options.configuration)
         async with asyncio.TaskGroup() as tasks:
-            database = tasks.create_task(self._start_database())
             environment = tasks.create_task(ensure_tryton(self._home, self._say))
-        server, address = database.result()
-        demo = Demo(self._home, self._options.configuration, credentials, references, server)
-        clients = [
-            (ApiClient(client.client_id, client.scopes, client.channels), client.client_secret)
-            for client in credentials.clients.values()
-        ]
-        await prepare_database(address, credentials.console.user, credentials.console.password, clients)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._start_erp(demo, environment.result()))
+            server, address = await self._start_database()
+            demo = Demo(self._home, self._options.configuration, credentials, references, server)
+            await self._prepare(address, credentials)
+            tasks.create_task(self._start_erp(demo, environment))
             tasks.create_task(self._start_partners(demo))
             tasks.create_task(self._start_api(demo))
         for number in range(1, self._options.workers + 1):
@@ -139,8 +133,15 @@ class Supervisor:
         self._say("PostgreSQL is up")
         return server, await self._postgres.ensure_database()
 
-    async def _start_erp(self, demo: Demo, environment: Path) -> None:
-        child = self._start(erp_program(demo, environment))
+    async def _prepare(self, address: str, credentials: DemoCredentials) -> None:
+        clients = [
+            (ApiClient(client.client_id, client.scopes, client.channels), client.client_secret)
+            for client in credentials.clients.values()
+        ]
+        await prepare_database(address, credentials.console.user, credentials.console.password, clients)
+
+    async def _start_erp(self, demo: Demo, environment: Awaitable[Path]) -> None:
+        child = self._start(erp_program(demo, await environment))
         relay = asyncio.create_task(self._relay(child.program))
         try:
             await self._wait_for(f"{partner_url(self._home, ERP)}/healthz", "the ERP", FIRST_START_SECONDS_MAX)
