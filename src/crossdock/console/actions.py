@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from litestar import post
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from crossdock.console.gate import AnyRequest, NotFound, Services, Visitor, first, safe_return, signed_form
@@ -47,7 +48,7 @@ def _reason(fields: Fields, session: Session) -> str:
 
 
 @post("/orders/{number:str}/cancel")
-async def cancel(request: AnyRequest, services: Services, session: Visitor, number: str) -> Redirect:
+async def cancel(request: AnyRequest, services: Services, session: Visitor, number: FromPath[str]) -> Redirect:
     """Ask for the cancellation of an order: the rules decide by how far it came."""
     fields = await signed_form(request, session)
     order_id = _order_id(number)
@@ -56,7 +57,7 @@ async def cancel(request: AnyRequest, services: Services, session: Visitor, numb
 
 
 @post("/orders/{number:str}/replay")
-async def replay_order(request: AnyRequest, services: Services, session: Visitor, number: str) -> Redirect:
+async def replay_order(request: AnyRequest, services: Services, session: Visitor, number: FromPath[str]) -> Redirect:
     """Try the parked steps of an order again."""
     fields = await signed_form(request, session)
     count = await services.control.replay_steps(services.clock(), session.name, order_ids=[_order_id(number)])
@@ -117,7 +118,7 @@ async def replay_parked_facts(request: AnyRequest, services: Services, session: 
 
 
 @post("/connections/{name:str}/pause")
-async def pause(request: AnyRequest, services: Services, session: Visitor, name: str) -> Redirect:
+async def pause(request: AnyRequest, services: Services, session: Visitor, name: FromPath[str]) -> Redirect:
     """Send nothing to a partner until it is resumed."""
     fields = await signed_form(request, session)
     await _known_connection(services, name)
@@ -126,7 +127,7 @@ async def pause(request: AnyRequest, services: Services, session: Visitor, name:
 
 
 @post("/connections/{name:str}/resume")
-async def resume(request: AnyRequest, services: Services, session: Visitor, name: str) -> Redirect:
+async def resume(request: AnyRequest, services: Services, session: Visitor, name: FromPath[str]) -> Redirect:
     """Send again."""
     fields = await signed_form(request, session)
     await _known_connection(services, name)
@@ -135,7 +136,7 @@ async def resume(request: AnyRequest, services: Services, session: Visitor, name
 
 
 @post("/connections/{name:str}/breaker")
-async def set_breaker(request: AnyRequest, services: Services, session: Visitor, name: str) -> Redirect:
+async def set_breaker(request: AnyRequest, services: Services, session: Visitor, name: FromPath[str]) -> Redirect:
     """Hold a breaker open or closed by hand, or leave it to itself again."""
     fields = await signed_form(request, session)
     await _known_connection(services, name)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from litestar import Request, Response
+from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException
-from litestar.params import Dependency
+from litestar.params import SkipValidation
 from litestar.response import Redirect
 
 from crossdock.console.rendering import ConsoleServices
@@ -15,8 +16,8 @@ from crossdock.console.session import Session, cookie_name, form_token_matches, 
 
 AnyRequest = Request[Any, Any, Any]
 # Given by us, not by the visitor: nothing to validate.
-Services = Annotated[ConsoleServices, Dependency(skip_validation=True)]
-Visitor = Annotated[Session, Dependency(skip_validation=True)]
+Services = NamedDependency[SkipValidation[ConsoleServices]]
+Visitor = NamedDependency[SkipValidation[Session]]
 FORM_BYTES_MAX: Final = 64 * 1024
 FORM_TYPES: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -98,14 +99,14 @@ def is_fragment(request: AnyRequest) -> bool:
 def sign_in_first(request: AnyRequest, error: Exception) -> Response[Any]:
     """To the sign-in page, and back afterwards; a fragment tells the page to go."""
     if request.url.path.endswith("/live"):
-        return Response(b"", status_code=401)
+        return add_headers(Response(b"", status_code=401))
     here = request.url.path if request.method == "GET" else "/console"
     if request.method == "GET" and request.url.query and not is_fragment(request):
         here = f"{here}?{request.url.query}"
     target = f"/console/sign-in?next={quote(here, safe='')}"
     if is_fragment(request):
-        return Response(b"", status_code=401, headers={"HX-Redirect": "/console/sign-in"})
-    return Redirect(target, status_code=303)
+        return add_headers(Response(b"", status_code=401, headers={"HX-Redirect": "/console/sign-in"}))
+    return add_headers(Redirect(target, status_code=303))
 
 
 def safe_return(target: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from urllib.parse import urlencode
 
 from litestar import MediaType, Response, get
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
 from crossdock.console.gate import AnyRequest, NotFound, Services, Visitor, check_origin, is_fragment
@@ -25,7 +25,7 @@ from crossdock.insight.orders import TEXT_LENGTH_MAX, OrderFilter, list_channels
 from crossdock.insight.timeline import read_timeline
 
 PAGE_SIZE: Final = 50
-Text = Annotated[str, Parameter(max_length=TEXT_LENGTH_MAX)]
+Text = Annotated[str, QueryParameter(max_length=TEXT_LENGTH_MAX)]
 
 # What a page says after an action; only these texts can be shown, with a number.
 SAID: Final = {
@@ -61,12 +61,12 @@ async def orders_page(
     services: Services,
     session: Visitor,
     q: Text = "",
-    order_state: Annotated[str, Parameter(query="state", max_length=TEXT_LENGTH_MAX)] = "",
+    order_state: Annotated[str, QueryParameter(name="state", max_length=TEXT_LENGTH_MAX)] = "",
     channel: Text = "",
     sku: Text = "",
     customer: Text = "",
     cause: Text = "",
-    cursor: Annotated[str, Parameter(max_length=600)] = "",
+    cursor: Annotated[str, QueryParameter(max_length=600)] = "",
 ) -> str:
     """Search and filters; newest first."""
     wanted = OrderFilter(
@@ -98,7 +98,7 @@ async def orders_page(
 
 
 @get("/orders/{number:str}", media_type=MediaType.HTML)
-async def order_page(request: AnyRequest, services: Services, session: Visitor, number: str) -> str:
+async def order_page(request: AnyRequest, services: Services, session: Visitor, number: FromPath[str]) -> str:
     """One order over all systems, and what happens next."""
     found = await read_order(services.pool, number)
     if found is None:
@@ -145,7 +145,7 @@ async def held_orders_page(
     services: Services,
     session: Visitor,
     cause: Text = "",
-    cursor: Annotated[str, Parameter(max_length=600)] = "",
+    cursor: Annotated[str, QueryParameter(max_length=600)] = "",
 ) -> str:
     """The orders held for one cause, to be chosen one by one."""
     listing = await list_holds(services.pool, cause=cause, cursor=cursor, limit=PAGE_SIZE)
@@ -168,7 +168,7 @@ async def quarantined_facts_page(
     connection: Text = "",
     cause: Text = "",
     kind: Text = "",
-    cursor: Annotated[str, Parameter(max_length=600)] = "",
+    cursor: Annotated[str, QueryParameter(max_length=600)] = "",
 ) -> str:
     """The facts that could not be applied, with their payload."""
     listing = await list_quarantined_facts(
@@ -182,7 +182,7 @@ async def quarantined_facts_page(
 
 
 @get("/quarantine/facts/{fact_id:int}/payload", media_type=MediaType.HTML)
-async def fact_payload(services: Services, session: Visitor, fact_id: int) -> str:
+async def fact_payload(services: Services, session: Visitor, fact_id: FromPath[int]) -> str:
     """The payload as received, masked."""
     payload = await read_fact_payload(services.pool, fact_id)
     if payload is None:
@@ -198,7 +198,7 @@ async def quarantined_steps_page(
     connection: Text = "",
     cause: Text = "",
     operation: Text = "",
-    cursor: Annotated[str, Parameter(max_length=600)] = "",
+    cursor: Annotated[str, QueryParameter(max_length=600)] = "",
 ) -> str:
     """The steps that could not be done."""
     listing = await list_quarantined_steps(
@@ -221,7 +221,7 @@ async def live_events(request: AnyRequest, services: Services, session: Visitor)
 
 
 @get("/static/{name:path}")
-async def static_asset(services: Services, name: str) -> Response[bytes]:
+async def static_asset(services: Services, name: FromPath[str]) -> Response[bytes]:
     """Style, script and mark; named with their content's hash, so that browsers may keep them."""
     asset = services.assets.get(name.lstrip("/"))
     if asset is None:

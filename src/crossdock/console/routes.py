@@ -6,11 +6,12 @@ application = Litestar([*api_routes, *console_routes(services)], on_shutdown=[se
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from litestar import MediaType, Request, Response, Router, get, post
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from litestar.params import QueryParameter
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler
 
@@ -66,12 +67,16 @@ _HANDLERS: Final = (
 
 
 @get("/sign-in", media_type=MediaType.HTML)
-async def sign_in_page(request: AnyRequest, services: Services, next: str = "/console") -> Response[Any]:  # noqa: A002
+async def sign_in_page(
+    request: AnyRequest,
+    services: Services,
+    target: Annotated[str, QueryParameter(name="next", max_length=500)] = "/console",
+) -> Response[Any]:
     """The sign-in form; who is signed in goes on."""
     cookie = request.cookies.get(cookie_name(services.secure))
     if await read_session(services.pool, cookie, services.clock()) is not None:
-        return Redirect(safe_return(next), status_code=303)
-    page = render(services, "sign_in.html", None, next=safe_return(next), problem="", name="")
+        return Redirect(safe_return(target), status_code=303)
+    page = render(services, "sign_in.html", None, next=safe_return(target), problem="", name="")
     return Response(page, media_type=MediaType.HTML)
 
 
@@ -132,7 +137,7 @@ def console_routes(services: ConsoleServices) -> list[ControllerRouterHandler]:
     def problem_page(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         status, sentence = _problem(error)
         page = render(services, "problem.html", None, status=status, sentence=sentence)
-        return Response(page, media_type=MediaType.HTML, status_code=status)
+        return add_headers(Response(page, media_type=MediaType.HTML, status_code=status))
 
     router = Router(
         path="/console",

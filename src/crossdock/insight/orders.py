@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -23,6 +23,9 @@ from crossdock.model.orders import Order, OrderProgress
 _SQL: Final = Queries.load("insight_orders")
 _OUR_NUMBER: Final = re.compile(r"CD(\d{1,18})\Z", re.IGNORECASE)
 TEXT_LENGTH_MAX: Final = 100
+RARE_SKU_ORDERS: Final = 5_000
+# A channel's clock, a poll and an outage: an order reaches us at most so long after it was placed.
+PLACED_BEFORE_ACCEPTED_MAX: Final = timedelta(days=2)
 
 
 class OrderFilter(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -134,34 +137,47 @@ async def search_orders(
 async def _matching(connection: Any, wanted: OrderFilter, before: int | None, limit: int) -> list[asyncpg.Record]:
     """A text may be a number, a customer or a SKU: each is asked in its own index, then they are merged."""
     text = wanted.text.strip().replace("\x00", "")[:TEXT_LENGTH_MAX]
+    first_id = None
+    if wanted.placed_since is not None:
+        earliest = wanted.placed_since - PLACED_BEFORE_ACCEPTED_MAX
+        first_id = await connection.fetchval(_SQL["first_accepted_since"], earliest)
     if not text:
-        return await _page(connection, wanted, before, limit)
+        return await _page(connection, wanted, before, first_id, limit)
     found = await connection.fetchrow(_SQL["resolve_text"], text, order_id_of(text), _like(text))
-    branches: list[dict[str, Any]] = []
-    if found["order_ids"]:
-        branches.append({"order_ids": found["order_ids"]})
-    if found["customers"]:
-        branches.append({"customers": found["customers"]})
-    if found["sku"]:
-        branches.append({"sku": found["sku"]})
     merged: dict[int, asyncpg.Record] = {}
-    for branch in branches:
-        rows = await _page(connection, wanted, before, limit, **branch)
+    if found["order_ids"]:
+        rows = await _page(connection, wanted, before, first_id, limit, order_ids=found["order_ids"])
+        merged.update({row["order_id"]: row for row in rows})
+    for narrower in _narrowed(wanted, found["customers"] or (), found["sku"] or ""):
+        rows = await _page(connection, narrower, before, first_id, limit)
         merged.update({row["order_id"]: row for row in rows})
     return [merged[order_id] for order_id in sorted(merged, reverse=True)[:limit]]
+
+
+def _narrowed(wanted: OrderFilter, customers: Sequence[str], sku: str) -> list[OrderFilter]:
+    """The filter with each customer and the SKU that the text names, where that does not contradict it."""
+    replace = msgspec.structs.replace
+    found = [replace(wanted, customer=code) for code in customers if wanted.customer in ("", code)]
+    if sku and wanted.sku in ("", sku):
+        found.append(replace(wanted, sku=sku))
+    return found
 
 
 async def _page(
     connection: Any,
     wanted: OrderFilter,
     before: int | None,
+    first_id: int | None,
     limit: int,
     *,
     order_ids: Sequence[int] | None = None,
-    customers: Sequence[str] | None = None,
-    sku: str | None = None,
 ) -> list[asyncpg.Record]:
-    skus = [name for name in (wanted.sku, sku) if name]
+    sku: str | None = wanted.sku or None
+    if sku is not None and order_ids is None:
+        # A rare SKU is found by its reservations; a common one while walking back from the newest order.
+        rare = await connection.fetch(_SQL["orders_of_sku"], sku, RARE_SKU_ORDERS + 1)
+        if len(rare) <= RARE_SKU_ORDERS:
+            order_ids, sku = [row["order_id"] for row in rare], None
     rows = await connection.fetch(
         _SQL["search"],
         before,
@@ -170,11 +186,10 @@ async def _page(
         wanted.channel or None,
         None if wanted.channels is None else list(wanted.channels),
         wanted.hold_cause or None,
-        skus[0] if skus else None,
-        skus[1] if len(skus) > 1 else None,
+        sku,
         wanted.placed_since,
         order_ids,
-        customers,
+        first_id,
         limit,
     )
     return list(rows)

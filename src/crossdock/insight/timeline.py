@@ -107,14 +107,15 @@ async def read_timeline(pool: asyncpg.Pool[Any], order_id: int, now: datetime, *
     connections = {row["connection"]: row for row in await pool.fetch(_SQL["connection_states"], order_id)}
     lanes = {(row["connection"], row["operation"]): row for row in await pool.fetch(_SQL["lane_states"], order_id)}
     done = {row["name"] for row in steps if row["state"] == "done"}
+    upcoming = [
+        _next(row, done, connections.get(row["connection"]), lanes.get((row["connection"], row["operation"])), now)
+        for row in steps
+        if row["state"] in _OPEN
+    ]
     return Timeline(
         entries=tuple(sorted(entries, key=lambda entry: (entry.at, _RANK[entry.kind]))),
         steps=tuple(_step(row) for row in steps),
-        next=tuple(
-            _next(row, done, connections.get(row["connection"]), lanes.get((row["connection"], row["operation"])), now)
-            for row in steps
-            if row["state"] in _OPEN
-        ),
+        next=tuple(sorted(upcoming, key=lambda step: step.reason == "needs")),
         cut=len(attempts) > _ATTEMPTS_MAX,
     )
 

@@ -28,23 +28,14 @@ from crossdock.model.orders import (
     Reason,
 )
 from crossdock.model.values import Money, Quantity
-
-HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
-CUSTOMERS = (
-    ("C-1001", "Bremen Marine 03"), ("C-1002", "Utrecht Workshop 05"), ("C-1003", "Lille Facility 07"),
-    ("C-1004", "Leeds Industrial 11"), ("C-1005", "Bremen Elektro 13"),
-)  # fmt: skip
-PRODUCTS = (
-    ("ND-0001", "Cable gland M5 brass", "C62", "2.35"), ("ND-0002", "Copper cable 6 mm2", "MTR", "1.18"),
-    ("ND-0004", "Contactor 8 A", "C62", "24.90"), ("ND-0007", "Hydraulic oil ISO 11", "LTR", "6.45"),
-    ("ND-0008", "Bearing 6212", "C62", "8.70"), ("ND-0015", "LED panel 19 W", "C62", "31.20"),
-)  # fmt: skip
-CHANNELS = ("shop", "portal", "market-nord", "market-sued")
-SYSTEMS = (
-    ("erp", "tryton", "12"), ("tax", "taxengine", None), ("payments", "payment", "50"), ("carrier", "carrier", None),
-    ("wms", "wms", "20"), ("shop", "webshop", "10"), ("portal", "portal", None), ("market-nord", "marketplace", "4"),
-    ("market-sued", "marketplace", "4"),
-)  # fmt: skip
+from tests.integration.insight.estate_partners import (
+    CHANNELS,
+    CUSTOMERS,
+    HOSTILE,
+    PRODUCTS,
+    place_parked_facts,
+    place_partners,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +52,7 @@ class Estate:
 async def place_estate(pool: Any, now: datetime, orders: int = 70) -> Estate:
     """Write the business as it stands at `now`."""
     chance = random.Random(7)
-    await _place_partners(pool, now)
+    await place_partners(pool, now)
     numbers: dict[str, str] = {}
     for order_id in range(1, orders + 1):
         kind = _kind(order_id, orders)
@@ -69,7 +60,7 @@ async def place_estate(pool: Any, now: datetime, orders: int = 70) -> Estate:
         order = _order(chance, order_id, accepted_at, kind)
         await _place_order(pool, order, kind, now, chance)
         numbers.setdefault(kind, order.number)
-    await _place_parked_facts(pool, now)
+    await place_parked_facts(pool, now)
     await pool.execute("ANALYZE")
     return Estate(numbers["hostile"], numbers["completed"], numbers["waiting"], numbers["held"], numbers["parked"])
 
@@ -77,9 +68,16 @@ async def place_estate(pool: Any, now: datetime, orders: int = 70) -> Estate:
 def _kind(order_id: int, orders: int) -> str:
     if order_id > orders - 9:
         return "waiting"
-    return {3: "hostile", 5: "held", 6: "held", 11: "held", 8: "cancelled", 13: "parked", 17: "unpublished", 19: "shipping"}.get(
-        order_id % 20, "completed"
-    )
+    return {
+        3: "hostile",
+        5: "held",
+        6: "held",
+        11: "held",
+        8: "cancelled",
+        13: "parked",
+        17: "unpublished",
+        19: "shipping",
+    }.get(order_id % 20, "completed")
 
 
 def _order(chance: random.Random, order_id: int, accepted_at: datetime, kind: str) -> Order:
@@ -94,33 +92,53 @@ def _order(chance: random.Random, order_id: int, accepted_at: datetime, kind: st
         amount = (quantity * Decimal(price)).quantize(Decimal("0.01"))
         lines.append(
             OrderLine(
-                line=str(index), sku=HOSTILE if kind == "hostile" and index == 1 else sku,
+                line=str(index),
+                sku=HOSTILE if kind == "hostile" and index == 1 else sku,
                 name=HOSTILE if kind == "hostile" else name,
                 ordered=Quantity(Decimal(boxes), "XBX") if business else Quantity(quantity, unit),
-                quantity=Quantity(quantity, unit), unit_price=Money(Decimal(price), currency),
+                quantity=Quantity(quantity, unit),
+                unit_price=Money(Decimal(price), currency),
                 amount=Money(amount, currency),
                 price=PriceProvenance("contract" if business else "list", Decimal(price), "PA-77" if business else ""),
-                tax_category="standard", allocations=(Allocation("HAM" if index % 2 else "BHX", quantity),),
+                tax_category="standard",
+                allocations=(Allocation("HAM" if index % 2 else "BHX", quantity),),
             )
-        )  # fmt: skip
+        )
     return Order(
-        order_id=order_id, number=f"CD{order_id:08d}", channel=channel,
-        channel_number=f"{channel[:1].upper()}-{5000 + order_id}", order_type="business" if business else "consumer",
-        region="UK" if currency == "GBP" else "EU", currency=currency, placed_at=accepted_at - timedelta(seconds=4),
+        order_id=order_id,
+        number=f"CD{order_id:08d}",
+        channel=channel,
+        channel_number=f"{channel[:1].upper()}-{5000 + order_id}",
+        order_type="business" if business else "consumer",
+        region="UK" if currency == "GBP" else "EU",
+        currency=currency,
+        placed_at=accepted_at - timedelta(seconds=4),
         accepted_at=accepted_at,
-        ship_to=Address("Jette Musterfrau", "Hafenstrasse 9", "Bremen", "28195", "DE", "jette@example.org", "+49 421 5550"),
-        lines=tuple(lines), net=Money(sum((line.amount.amount for line in lines), Decimal(0)), currency),
+        ship_to=Address(
+            "Jette Musterfrau", "Hafenstrasse 9", "Bremen", "28195", "DE", "jette@example.org", "+49 421 5550"
+        ),
+        lines=tuple(lines),
+        net=Money(sum((line.amount.amount for line in lines), Decimal(0)), currency),
         payment=PaymentIntent("terms" if business else "card", "" if business else "tok_secret_4711"),
-        plan="business-eu" if business else "consumer", fulfilment="split", customer=customer,
-        customer_reference="PO 4711/26" if business else "", payment_term_days=30 if business else 0,
+        plan="business-eu" if business else "consumer",
+        fulfilment="split",
+        customer=customer,
+        customer_reference="PO 4711/26" if business else "",
+        payment_term_days=30 if business else 0,
         note=HOSTILE if kind == "hostile" else "",
-    )  # fmt: skip
+    )
 
 
 _STATES = {
-    "completed": "completed", "hostile": "accepted", "held": "held", "cancelled": "cancelled", "parked": "shipping",
-    "unpublished": "shipping", "shipping": "shipping", "waiting": "accepted",
-}  # fmt: skip
+    "completed": "completed",
+    "hostile": "accepted",
+    "held": "held",
+    "cancelled": "cancelled",
+    "parked": "shipping",
+    "unpublished": "shipping",
+    "shipping": "shipping",
+    "waiting": "accepted",
+}
 
 
 async def _place_order(pool: Any, order: Order, kind: str, now: datetime, chance: random.Random) -> None:
@@ -145,22 +163,41 @@ async def _place_order(pool: Any, order: Order, kind: str, now: datetime, chance
     progress = OrderProgress(_STATES[kind], lines, hold=hold, taxes=taxes if left else {})  # type: ignore[arg-type]
     await pool.execute(
         "INSERT INTO orders VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,'',$14)",
-        order.order_id, order.number, order.channel, order.channel_number, order.customer, order.order_type, order.region,
-        order.currency, order.net.amount, len(order.lines), order.plan, order.placed_at, order.accepted_at,
+        order.order_id,
+        order.number,
+        order.channel,
+        order.channel_number,
+        order.customer,
+        order.order_type,
+        order.region,
+        order.currency,
+        order.net.amount,
+        len(order.lines),
+        order.plan,
+        order.placed_at,
+        order.accepted_at,
         msgspec.json.encode(order),
-    )  # fmt: skip
+    )
     steps = _steps(order, kind, now, chance)
     await pool.execute(
         "INSERT INTO order_progress VALUES ($1,$2,1,1,$3,$4,$5,$6,$7,$8)",
-        order.order_id, progress.state, sum(step["state"] not in ("done", "cancelled") for step in steps),
-        hold.cause if hold else None, hold.owner if hold else None, hold.since if hold else None, order.accepted_at,
+        order.order_id,
+        progress.state,
+        sum(step["state"] not in ("done", "cancelled") for step in steps),
+        hold.cause if hold else None,
+        hold.owner if hold else None,
+        hold.since if hold else None,
+        order.accepted_at,
         msgspec.json.encode(progress),
-    )  # fmt: skip
+    )
     for line in order.lines:
         await pool.execute(
             "INSERT INTO reservations (order_id, line, location, sku, quantity) VALUES ($1,$2,'HAM',$3,$4)",
-            order.order_id, line.line, line.sku, line.quantity.value,
-        )  # fmt: skip
+            order.order_id,
+            line.line,
+            line.sku,
+            line.quantity.value,
+        )
     await _place_history(pool, order, kind, progress)
     for step in steps:
         await _place_step(pool, order, step)
@@ -169,19 +206,31 @@ async def _place_order(pool: Any, order: Order, kind: str, now: datetime, chance
 
 
 _HOLDS = (
-    ("credit_limit", "credit control", "Release it, or ask the customer to pay.",
-     "The account owes 9,812.40 EUR and this order adds 1,204.00 EUR; the limit is 10,000.00 EUR."),
-    ("price_deviation", "sales", "Confirm the asked price or refuse the order.",
-     "Line 1 asks 2.10 EUR; the contract says 2.35 EUR, 10.6 % less."),
-)  # fmt: skip
+    (
+        "credit_limit",
+        "credit control",
+        "Release it, or ask the customer to pay.",
+        "The account owes 9,812.40 EUR and this order adds 1,204.00 EUR; the limit is 10,000.00 EUR.",
+    ),
+    (
+        "price_deviation",
+        "sales",
+        "Confirm the asked price or refuse the order.",
+        "Line 1 asks 2.10 EUR; the contract says 2.35 EUR, 10.6 % less.",
+    ),
+)
 
 
 async def _place_history(pool: Any, order: Order, kind: str, progress: OrderProgress) -> None:
     await pool.execute(
-        """INSERT INTO facts (connection, kind, business_key, version, subject, state, order_id, body, raw, received_at, due_at)
+        """INSERT INTO facts (connection, kind, business_key, version, subject, state, order_id, body, raw,
+            received_at, due_at)
         VALUES ($1, 'order.placed', $2, '1', $2, 'applied', $3, '{}', '{}', $4, $4)""",
-        order.channel, order.channel_number, order.order_id, order.placed_at,
-    )  # fmt: skip
+        order.channel,
+        order.channel_number,
+        order.order_id,
+        order.placed_at,
+    )
     events: list[tuple[str, dict[str, Any]]] = [
         ("OrderHeld" if kind == "held" else "OrderAccepted", {"state": progress.state, "policy": "3f2a9c"})
     ]
@@ -190,8 +239,12 @@ async def _place_history(pool: Any, order: Order, kind: str, progress: OrderProg
     for version, (name, body) in enumerate(events, start=1):
         await pool.execute(
             "INSERT INTO events (order_id, version, type, at, body) VALUES ($1,$2,$3,$4,$5)",
-            order.order_id, version, name, order.accepted_at + timedelta(seconds=version - 1), msgspec.json.encode(body),
-        )  # fmt: skip
+            order.order_id,
+            version,
+            name,
+            order.accepted_at + timedelta(seconds=version - 1),
+            msgspec.json.encode(body),
+        )
 
 
 def _steps(order: Order, kind: str, now: datetime, chance: random.Random) -> list[dict[str, Any]]:
@@ -199,16 +252,20 @@ def _steps(order: Order, kind: str, now: datetime, chance: random.Random) -> lis
         return []
     at = order.accepted_at
     names = [
-        ("tax.quote", "tax", ()), ("payment.authorise", "payments", ("tax.quote",)),
-        ("erp.place_order", "erp", ("payment.authorise",)), ("wms.release:HAM", "wms", ("erp.place_order",)),
+        ("tax.quote", "tax", ()),
+        ("payment.authorise", "payments", ("tax.quote",)),
+        ("erp.place_order", "erp", ("payment.authorise",)),
+        ("wms.release:HAM", "wms", ("erp.place_order",)),
         ("channel.acknowledge", order.channel, ("erp.place_order",)),
-    ]  # fmt: skip
+    ]
     if kind in ("completed", "parked", "unpublished", "shipping"):
         shipment = f"SH-{order.order_id}"
         names += [
-            (f"erp.ship:{shipment}", "erp", ("erp.place_order",)), (f"payment.capture:{shipment}", "payments", ()),
-            (f"channel.ship:{shipment}", order.channel, ()), (f"carrier.track:{shipment}", "carrier", ()),
-        ]  # fmt: skip
+            (f"erp.ship:{shipment}", "erp", ("erp.place_order",)),
+            (f"payment.capture:{shipment}", "payments", ()),
+            (f"channel.ship:{shipment}", order.channel, ()),
+            (f"carrier.track:{shipment}", "carrier", ()),
+        ]
     steps = []
     for index, (name, connection, needs) in enumerate(names):
         operation = name.partition(":")[0]
@@ -222,10 +279,18 @@ def _steps(order: Order, kind: str, now: datetime, chance: random.Random) -> lis
             state = "quarantined"
         if kind == "cancelled" and index > 2:
             state = "cancelled"
-        steps.append({
-            "name": name, "connection": connection, "operation": operation, "needs": list(needs), "state": state,
-            "began": began, "done": began + timedelta(milliseconds=chance.randint(20, 400)), "failing": state in ("ready", "quarantined"),
-        })  # fmt: skip
+        steps.append(
+            {
+                "name": name,
+                "connection": connection,
+                "operation": operation,
+                "needs": list(needs),
+                "state": state,
+                "began": began,
+                "done": began + timedelta(milliseconds=chance.randint(20, 400)),
+                "failing": state in ("ready", "quarantined"),
+            }
+        )
     return steps
 
 
@@ -233,29 +298,51 @@ async def _place_step(pool: Any, order: Order, step: dict[str, Any]) -> None:
     done = step["state"] in ("done", "cancelled")
     failing = step["failing"]
     exchange = Exchange(
-        "POST", f"http://127.0.0.1:9100/{step['operation'].replace('.', '/')}", 201 if done else 503,
-        '{"number":"' + order.number + '","ship_to":{"name":"Jette Musterfrau","street":"Hafenstrasse 9"},"token":"tok_secret_4711"}',
-        '{"id":"81","status":"ok"}' if done else '{"error":"service unavailable"}', 38,
-    )  # fmt: skip
+        "POST",
+        f"http://127.0.0.1:9100/{step['operation'].replace('.', '/')}",
+        201 if done else 503,
+        '{"number":"'
+        + order.number
+        + '","ship_to":{"name":"Jette Musterfrau","street":"Hafenstrasse 9"},"token":"tok_secret_4711"}',
+        '{"id":"81","status":"ok"}' if done else '{"error":"service unavailable"}',
+        38,
+    )
     await pool.execute(
-        """INSERT INTO steps (order_id, name, connection, operation, state, attempt, failures, needs, created_at, due_at,
+        """INSERT INTO steps (order_id, name, connection, operation, state, attempt, failures, needs, created_at,
+            due_at,
             started_at, done_at, external_id, error_kind, error_code, error_message, next_action, payload, exchanges)
         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,'{}',$18)""",
-        order.order_id, step["name"], step["connection"], step["operation"], step["state"], 3 if failing else 1,
-        2 if failing else 0, step["needs"], order.accepted_at, step["began"], step["began"], step["done"] if done else None,
+        order.order_id,
+        step["name"],
+        step["connection"],
+        step["operation"],
+        step["state"],
+        3 if failing else 1,
+        2 if failing else 0,
+        step["needs"],
+        order.accepted_at,
+        step["began"],
+        step["began"],
+        step["done"] if done else None,
         f"X-{step['operation'][:3].upper()}-{order.order_id}" if step["state"] == "done" else None,
-        "unavailable" if failing else None, "connection_refused" if failing else None,
+        "unavailable" if failing else None,
+        "connection_refused" if failing else None,
         f"{step['connection']} cannot be reached." if failing else None,
         "Look at the period in the ERP, then replay." if step["state"] == "quarantined" else None,
         msgspec.json.encode([exchange]) if done else None,
-    )  # fmt: skip
+    )
     for attempt in (1, 2) if failing else ():
         start = step["began"] + timedelta(seconds=attempt * 4)
         await pool.execute(
-            "INSERT INTO step_attempts VALUES ($1,$2,$3,'worker-1',$4,$5,'unavailable','connection_refused',$6,NULL,$7)",
-            order.order_id, step["name"], attempt, start, start + timedelta(milliseconds=12),
-            f"{step['connection']} cannot be reached.", msgspec.json.encode([exchange]),
-        )  # fmt: skip
+            "INSERT INTO step_attempts VALUES ($1,$2,$3,'w-1',$4,$5,'unavailable','connection_refused',$6,NULL,$7)",
+            order.order_id,
+            step["name"],
+            attempt,
+            start,
+            start + timedelta(milliseconds=12),
+            f"{step['connection']} cannot be reached.",
+            msgspec.json.encode([exchange]),
+        )
 
 
 async def _place_shipment(pool: Any, order: Order, half: bool) -> None:
@@ -264,81 +351,60 @@ async def _place_shipment(pool: Any, order: Order, half: bool) -> None:
     share = Decimal(2) if half else Decimal(1)
     lines = tuple(
         PartLine(
-            line.line, line.sku, line.quantity, (line.amount.amount / share).quantize(Decimal("0.01")),
-            (line.amount.amount / share * Decimal("0.19")).quantize(Decimal("0.01")), "EU-STD",
+            line.line,
+            line.sku,
+            line.quantity,
+            (line.amount.amount / share).quantize(Decimal("0.01")),
+            (line.amount.amount / share * Decimal("0.19")).quantize(Decimal("0.01")),
+            "EU-STD",
         )
         for line in order.lines
-    )  # fmt: skip
+    )
     net = sum((line.net for line in lines), Decimal(0))
     tax = sum((line.tax for line in lines), Decimal(0))
     part = ShipmentPart(
-        shipment, "HAM", at, lines, Money(net, order.currency), Money(tax, order.currency),
-        (Package(f"0034012345{order.order_id:08d}", f"TRK{order.order_id:09d}", "Nordpost"),), not half,
-    )  # fmt: skip
+        shipment,
+        "HAM",
+        at,
+        lines,
+        Money(net, order.currency),
+        Money(tax, order.currency),
+        (Package(f"0034012345{order.order_id:08d}", f"TRK{order.order_id:09d}", "Nordpost"),),
+        not half,
+    )
     await pool.execute(
-        "INSERT INTO shipments VALUES ($1,'wms',$2,'HAM',$3,$3,NULL,$4)", shipment, order.order_id, at, msgspec.json.encode(part)
+        "INSERT INTO shipments VALUES ($1,'wms',$2,'HAM',$3,$3,NULL,$4)",
+        shipment,
+        order.order_id,
+        at,
+        msgspec.json.encode(part),
     )
     await pool.execute(
         "INSERT INTO shipment_packages VALUES ($1,$2,$3,$4)",
-        part.packages[0].tracking, part.packages[0].sscc, shipment, order.order_id,
-    )  # fmt: skip
+        part.packages[0].tracking,
+        part.packages[0].sscc,
+        shipment,
+        order.order_id,
+    )
     await pool.execute(
         "INSERT INTO invoices VALUES ($1,$2,$3,$4,$5,$6,$7,$8)",
-        order.order_id, shipment, f"INV-{order.order_id:05d}", order.customer, order.currency, net, tax, at,
-    )  # fmt: skip
+        order.order_id,
+        shipment,
+        f"INV-{order.order_id:05d}",
+        order.customer,
+        order.currency,
+        net,
+        tax,
+        at,
+    )
     for kind, reference in (("authorisation", order.number), ("capture", shipment)):
         await pool.execute(
             "INSERT INTO payments VALUES ($1,$2,$3,$4,$5,$6,$7)",
-            order.order_id, kind, reference, order.currency, net + tax, f"pay_{kind[:3]}_{order.order_id}", at,
-        )  # fmt: skip
-
-
-async def _place_partners(pool: Any, now: datetime) -> None:
-    await pool.executemany(
-        "INSERT INTO customers VALUES ($1,$2,'active','{}','erp',$3,1)", [(code, name, now) for code, name in CUSTOMERS]
-    )
-    await pool.executemany(
-        "INSERT INTO products VALUES ($1,$2,'active','{}','erp',$3,1)", [(sku, name, now) for sku, name, _, _ in PRODUCTS]
-    )
-    for name, system, rate in SYSTEMS:
-        down = name == "erp"
-        await pool.execute(
-            """INSERT INTO connections (connection, system, calls_per_second, burst, last_ok_at, last_error_at, last_error,
-            paused, paused_by, paused_at) VALUES ($1,$2,$3,5,$4,$5,$6,$7,$8,$9)""",
-            name, system, Decimal(rate) if rate else None, now - timedelta(seconds=370 if down else 3),
-            now - timedelta(seconds=8 if down else 4000), "It cannot be reached: connection refused." if down else None,
-            name == "market-sued", "olive" if name == "market-sued" else None,
-            now - timedelta(minutes=12) if name == "market-sued" else None,
-        )  # fmt: skip
-    for connection, operation, state in (
-        ("erp", "erp.place_order", "open"), ("erp", "erp.ship", "closed"), ("tax", "tax.quote", "closed"),
-        ("payments", "payment.authorise", "closed"), ("payments", "payment.capture", "half_open"), ("wms", "wms.release", "closed"),
-    ):  # fmt: skip
-        await pool.execute(
-            "INSERT INTO lanes (connection, operation, state, failures, opened_at, retry_at) VALUES ($1,$2,$3,$4,$5,$6)",
-            connection, operation, state, 5 if state == "open" else 0,
-            now - timedelta(seconds=350) if state == "open" else None, now + timedelta(seconds=20) if state == "open" else None,
-        )  # fmt: skip
-    for connection, feed, age_seconds in (
-        ("erp", "products", 380), ("erp", "balances", 380), ("wms", "shipments", 6), ("market-nord", "orders", 4),
-        ("market-sued", "orders", 730), ("carrier", "deliveries", 12),
-    ):  # fmt: skip
-        await pool.execute(
-            "INSERT INTO feeds (connection, feed, read_at, interval_seconds) VALUES ($1,$2,$3,10)",
-            connection, feed, now - timedelta(seconds=age_seconds),
-        )  # fmt: skip
-    for name, kind in (("api-1", "api"), ("worker-1", "worker")):
-        await pool.execute("INSERT INTO processes VALUES ($1,$2,$3,$4)", name, kind, now - timedelta(hours=2), now)
-
-
-async def _place_parked_facts(pool: Any, now: datetime) -> None:
-    for index in range(4):
-        await pool.execute(
-            """INSERT INTO facts (connection, kind, business_key, version, subject, state, body, raw, received_at, due_at,
-                attempt, cause, message, owner, next_action)
-            VALUES ('shop','order.placed',$1,'1',$1,'quarantined','{}',$2,$3,$3,1,'sku_unknown',$4,'sales',
-                'Add the product or correct the shop, then replay.')""",
-            f"S-9{index:03d}",
-            msgspec.json.encode({"order": f"S-9{index:03d}", "email": "jette@example.org", "note": HOSTILE, "sku": HOSTILE}),
-            now - timedelta(minutes=9 - index), f"Line 1 names a product that is not in the catalogue: {HOSTILE}.",
-        )  # fmt: skip
+            order.order_id,
+            kind,
+            reference,
+            order.currency,
+            net + tax,
+            f"pay_{kind[:3]}_{order.order_id}",
+            at,
+        )

@@ -1,0 +1,156 @@
+"""What the pages say, that nothing hostile or personal gets out, and that actions act."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.integration.console.conftest import House, Visitor
+from tests.integration.insight.estate_partners import HOSTILE
+
+
+async def test_the_overview_answers_at_a_glance(operator: Visitor) -> None:
+    page = (await operator.get("/console")).text
+    words = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert re.search(r"12 waiting for the ERP erp does not answer", words)
+    assert "3 shipments not published" in words
+    assert "9 on hold 6 price deviation, 3 credit limit" in words
+    assert "7 in quarantine 4 facts, 3 steps" in words
+    assert "3 stale feeds" in words
+    fragment = await operator.get("/console", **{"HX-Request": "true"})
+    assert fragment.text.lstrip().startswith('<div id="overview"')
+
+
+async def test_orders_are_searched_and_paged(operator: Visitor) -> None:
+    assert (await operator.get("/console/orders?q=INV-00061")).text.count("/console/orders/CD0") == 1
+    first = (await operator.get("/console/orders")).text
+    cursor = re.findall(r"cursor=([\w-]+)", first)[0]
+    rest = (await operator.get(f"/console/orders?cursor={cursor}", **{"HX-Request": "true"})).text
+    numbers = re.findall(r'class="key" href="/console/orders/(CD\d+)"', first + rest)
+    assert len(numbers) == len(set(numbers)) == 70
+    assert (await operator.get("/console/orders?cursor=made-up")).status_code == 400
+    assert (await operator.get(f"/console/orders?q={'x' * 101}")).status_code == 400
+    assert (await operator.get("/console/orders?state=nonsense")).status_code == 200
+
+
+async def test_an_order_tells_its_story_and_what_it_waits_for(operator: Visitor) -> None:
+    page = (await operator.get("/console/orders/CD00000062")).text
+    words = " ".join(re.sub(r"<[^>]+>", " ", page).split()).replace(" .", ".")
+    assert "Waiting for erp: it does not answer. Since 5 min 50 s ago. Next attempt in 20 s." in words
+    assert "attempt 2: unavailable" in words
+    assert "Musterfrau" in page
+    assert "tok_secret" not in page
+    assert (await operator.get("/console/orders/CD99999999")).status_code == 404
+    assert (await operator.get("/console/orders/x%00")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/console",
+        "/console/orders",
+        "/console/orders/CD00000003",
+        "/console/holds",
+        "/console/quarantine/facts",
+        "/console/quarantine/facts/{fact}/payload",
+        "/console/orders?q=%3Cscript%3Ealert(1)%3C/script%3E",
+    ],
+)
+async def test_nothing_hostile_is_ever_markup(house: House, operator: Visitor, path: str) -> None:
+    fact = await house.pool.fetchval("SELECT max(fact_id) FROM facts")
+    page = (await operator.get(path.format(fact=fact))).text
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    assert not re.search(r"<script(?![^>]*src=)", page)
+    for tag in re.findall(r"<[a-zA-Z][^<>]*>", page):
+        assert not re.search(r"\s(style|on[a-z]+)=", re.sub(r'"[^"]*"', '""', tag)), tag
+    if path.endswith(("003", "payload")):
+        assert "&lt;script&gt;" in page
+        assert HOSTILE not in page
+
+
+async def test_lists_and_payloads_show_no_personal_data(house: House, operator: Visitor) -> None:
+    fact = await house.pool.fetchval("SELECT max(fact_id) FROM facts")
+    for path in (
+        "/console/orders",
+        "/console/holds",
+        "/console/holds/orders?cause=credit_limit",
+        "/console/quarantine/facts",
+        f"/console/quarantine/facts/{fact}/payload",
+    ):
+        page = (await operator.get(path)).text
+        for secret in ("Musterfrau", "Hafenstrasse", "jette@", "tok_secret"):
+            assert secret not in page, path
+
+
+async def test_pause_and_resume_are_done_and_audited(house: House, operator: Visitor) -> None:
+    answer = await operator.act("/console/connections/erp/pause", back="/console/connections")
+    assert answer.headers["location"] == "/console/connections?said=paused"
+    assert await house.pool.fetchval("SELECT paused_by FROM connections WHERE connection = 'erp'") == "olive"
+    assert "Paused. Nothing is sent" in (await operator.get(answer.headers["location"])).text
+    await operator.act("/console/connections/erp/resume")
+    assert not await house.pool.fetchval("SELECT paused FROM connections WHERE connection = 'erp'")
+    audited = await house.pool.fetch("SELECT actor, action, subject FROM audit ORDER BY audit_id")
+    assert [tuple(row) for row in audited] == [
+        ("olive", "connection.pause", "erp"),
+        ("olive", "connection.resume", "erp"),
+    ]
+    assert (await operator.act("/console/connections/unknown/pause")).status_code == 404
+
+
+async def test_the_breaker_is_set_by_hand(house: House, operator: Visitor) -> None:
+    await operator.act("/console/connections/erp/breaker", operation="erp.ship", override="open")
+    lane = await house.pool.fetchrow("SELECT override, override_by FROM lanes WHERE operation = 'erp.ship'")
+    assert tuple(lane) == ("open", "olive")
+    await operator.act("/console/connections/erp/breaker", operation="erp.ship", override="none")
+    assert await house.pool.fetchval("SELECT override FROM lanes WHERE operation = 'erp.ship'") is None
+    refused = await operator.act("/console/connections/erp/breaker", operation="erp.ship", override="sideways")
+    assert refused.status_code == 404
+
+
+async def test_parked_steps_and_facts_are_replayed_one_or_all(house: House, operator: Visitor) -> None:
+    answer = await operator.act("/console/orders/CD00000013/replay")
+    assert answer.headers["location"] == "/console/orders/CD00000013?said=replayed&count=1"
+    answer = await operator.act("/console/quarantine/steps/replay", connection="erp", cause="connection_refused")
+    assert answer.headers["location"] == "/console/holds?said=replayed&count=2"
+    again = await operator.act("/console/quarantine/steps/replay", connection="erp", cause="connection_refused")
+    assert again.headers["location"] == "/console/holds?said=none"
+    fact = await house.pool.fetchval("SELECT min(fact_id) FROM facts WHERE state = 'quarantined'")
+    await operator.act("/console/quarantine/facts/replay", fact_id=str(fact))
+    assert await house.pool.fetchval("SELECT count(*) FROM facts WHERE state = 'quarantined'") == 3
+    nothing = await operator.act("/console/quarantine/facts/replay")
+    assert nothing.headers["location"] == "/console/holds?said=none"
+    assert await house.pool.fetchval("SELECT count(*) FROM facts WHERE state = 'quarantined'") == 3
+
+
+async def test_held_orders_are_refused_chosen_and_all_of_a_cause(house: House, operator: Visitor) -> None:
+    answer = await operator.act("/console/holds/refuse", order_id="6", reason="No credit.")
+    assert answer.headers["location"] == "/console/holds?said=refused&count=1"
+    assert (
+        (await operator.act("/console/holds/refuse", cause="credit_limit", reason="x"))
+        .headers["location"]
+        .endswith("none")
+    )
+    answer = await operator.act("/console/holds/refuse", cause="credit_limit", all="yes", reason="No credit.")
+    assert answer.headers["location"] == "/console/holds?said=refused&count=2"
+    left = await house.pool.fetch("SELECT DISTINCT hold_cause FROM order_progress WHERE hold_cause IS NOT NULL")
+    assert [row[0] for row in left] == ["price_deviation"]
+
+
+async def test_an_order_is_cancelled(house: House, operator: Visitor) -> None:
+    answer = await operator.act("/console/orders/CD00000062/cancel", reason="The buyer called.")
+    assert answer.status_code == 303
+    page = (await operator.get("/console/orders/CD00000062")).text
+    assert "The buyer called." in page
+
+
+async def test_watchers_are_told_of_changes_only(house: House) -> None:
+    watching = house.services.live.watch()
+    assert await anext(watching) == b"retry: 3000\n\n"
+    assert (await anext(watching)).startswith(b"event: orders")
+    assert (await anext(watching)).startswith(b"event: overview")
+    await house.pool.execute("UPDATE connections SET paused = true WHERE connection = 'tax'")
+    assert await anext(watching) == b"event: overview\ndata: 2\n\n"
+    await house.services.live.close()
+    assert [event async for event in watching] == []
