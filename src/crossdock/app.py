@@ -25,6 +25,7 @@ from crossdock.connectors.payment import declaration as payment
 from crossdock.connectors.portal import declaration as portal
 from crossdock.connectors.shop import declaration as shop
 from crossdock.connectors.tax import declaration as tax
+from crossdock.connectors.tryton import declaration as tryton
 from crossdock.connectors.wms import declaration as wms
 from crossdock.console.rendering import open_console
 from crossdock.console.routes import console_routes
@@ -50,7 +51,7 @@ from crossdock.model.errors import Misconfigured
 from crossdock.policy.configuration import Configuration
 
 CONNECTORS: Final[tuple[Connector, ...]] = (
-    shop.CONNECTOR, bazaar.CONNECTOR, agora.CONNECTOR, portal.CONNECTOR, wms.CONNECTOR, tax.CONNECTOR,
+    tryton.CONNECTOR, shop.CONNECTOR, bazaar.CONNECTOR, agora.CONNECTOR, portal.CONNECTOR, wms.CONNECTOR, tax.CONNECTOR,
     payment.CONNECTOR, carrier.CONNECTOR,
 )  # fmt: skip
 ENTRY_POINTS: Final = "crossdock.connectors"
@@ -114,7 +115,8 @@ def _connection_problems(configuration: Configuration, connectors: Mapping[str, 
         if plain:
             yield Misconfigured(
                 "secret_plain", f"The secret {plain[0]} of {name} stands in the configuration itself.",
-                field=f"connections.{name}.settings.{plain[0]}", next_action='Write { env = "NAME" } and set that variable.',
+                field=f"connections.{name}.settings.{plain[0]}",
+                next_action='Write { env = "NAME" } and set that variable.',
             )  # fmt: skip
         unknown = sorted(set(connection.feeds) - {feed.name for feed in connector.feeds})
         if unknown:

@@ -54,8 +54,8 @@ def check(file: str, as_json: bool) -> None:
         lines = locate_keys(path.read_text(encoding="utf-8"))
         for found in check_configuration(loaded, find_connectors()):
             problems.append(
-                {"file": path.name, "line": find_line(lines, found.field), "path": found.field, "message": found.message,
-                 "next_action": found.next_action}
+                {"file": path.name, "line": find_line(lines, found.field), "path": found.field,
+                 "message": found.message, "next_action": found.next_action}
             )  # fmt: skip
     if as_json:
         show_json({"file": str(path), "ok": not problems, "problems": problems})
