@@ -5,7 +5,7 @@ application = create_api(services, [*console_routes(console)])
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from litestar import Litestar, asgi
@@ -38,16 +38,26 @@ def create_api(
     endpoints = served_endpoints(services)
     gateway = Gateway(services, endpoints)
     single = sorted({endpoint.path for endpoint in endpoints if not endpoint.path.startswith(tuple(MOUNTS))})
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        await gateway(scope, receive, send)
-
-    mounts = [asgi(list(MOUNTS), is_mount=True, copy_scope=False)(answer)]
-    singles = [asgi(single, copy_scope=False)(answer)]
+    mounts = [_mount(gateway, path) for path in MOUNTS]
     return Litestar(
-        [*mounts, *singles, *handlers], openapi_config=None, debug=False, on_shutdown=list(on_shutdown),
+        [*mounts, asgi(single, copy_scope=False)(_at(gateway, "")), *handlers], openapi_config=None, debug=False, on_shutdown=list(on_shutdown),
         exception_handlers={HTTPException: _elsewhere, Exception: _elsewhere},
     )  # fmt: skip
+
+
+def _mount(gateway: Gateway, path: str) -> ControllerRouterHandler:
+    return asgi(path, is_mount=True, copy_scope=False)(_at(gateway, path))
+
+
+def _at(gateway: Gateway, prefix: str) -> Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]:
+    """The gateway, with the part of the path that a mount takes away put back."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if prefix:
+            scope["path"] = prefix + scope["path"]
+        await gateway(scope, receive, send)
+
+    return answer
 
 
 def _elsewhere(_request: Any, error: Exception) -> Response[bytes]:

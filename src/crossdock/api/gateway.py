@@ -182,11 +182,8 @@ class Gateway:
 
 
 def _path_of(scope: Any) -> str:
-    """The whole path: a mount takes its own part away from `path`."""
-    root = scope.get("root_path", "")
+    """The path; one slash at its end is forgiven."""
     path: str = scope["path"]
-    if root and not path.startswith(root):
-        path = root + path
     return path[:-1] if len(path) > 1 and path.endswith("/") else path
 
 

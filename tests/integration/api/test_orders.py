@@ -1,0 +1,216 @@
+"""Orders through the API's door: placed, repeated, refused, read, cancelled; never seen by another channel."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.integration.api.api_world import Api, order_body, portal_body
+
+
+async def test_an_order_is_accepted_and_can_be_read(api: Api) -> None:
+    answer = await api.place("S-1")
+    assert answer.status_code == 201, answer.text
+    number = answer.json()["number"]
+    assert answer.headers["location"] == f"/v1/orders/{number}"
+    found = (await api.ask("shop-1", "GET", f"/v1/orders/{number}")).json()
+    assert found["order"]["channel_number"] == "S-1"
+    assert found["progress"]["state"] == "accepted"
+    assert "token" not in found["order"]["payment"]
+    timeline = (await api.ask("shop-1", "GET", f"/v1/orders/{number}/timeline")).json()
+    assert "OrderAccepted" in {entry["title"] for entry in timeline["entries"]}
+    assert {step["connection"] for step in timeline["next"]} >= {"tax", "erp"}
+
+
+async def test_the_same_order_again_gets_the_stored_answer(api: Api) -> None:
+    first = await api.place("S-1")
+    again = await api.place("S-1")
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (200, "true")
+    assert again.content == first.content
+    assert await api.pool.fetchval("SELECT count(*) FROM orders") == 1
+
+
+async def test_the_same_key_with_another_body_is_refused(api: Api) -> None:
+    await api.place("S-1", key="k")
+    answer = await api.place("S-2", key="k")
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+    assert await api.pool.fetchval("SELECT count(*) FROM orders") == 1
+
+
+async def test_the_same_number_with_another_content_is_a_conflict(api: Api) -> None:
+    await api.place("S-1", key="k1")
+    answer = await api.place("S-1", key="k2", quantity=3)
+    assert (answer.status_code, answer.json()["code"]) == (409, "channel_number_taken")
+
+
+async def test_fifty_at_once_with_one_key_have_one_effect(api: Api) -> None:
+    await api.token("shop-1")
+    answers = await asyncio.gather(*(api.place("S-1") for _ in range(50)))
+    assert sorted({answer.status_code for answer in answers}) == [200, 201]
+    assert len([answer for answer in answers if answer.status_code == 201]) == 1
+    assert len({answer.json()["number"] for answer in answers}) == 1
+    assert await api.pool.fetchval("SELECT count(*) FROM orders") == 1
+
+
+async def test_another_channels_same_key_is_its_own(api: Api) -> None:
+    first = await api.place("N-1", key="k")
+    second = await api.place("N-1", client="portal-1", key="k", body=portal_body("N-1"))
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json()["number"] != second.json()["number"]
+
+
+async def test_a_refusal_names_every_reason_by_line(api: Api) -> None:
+    body = msgspec.json.decode(order_body("S-1", lines=3))
+    body["lines"][0]["sku"] = "NO-SUCH"
+    body["lines"][2]["quantity"]["unit"] = "KGM"
+    answer = await api.place("S-1", body=msgspec.json.encode(body))
+    assert answer.status_code == 422
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem["code"] == "order_refused"
+    assert {(error["line"], error["code"]) for error in problem["errors"]} == {
+        ("1", "sku_unknown"), ("3", "unit_impossible"),
+    }  # fmt: skip
+    assert all(error["next_action"] for error in problem["errors"])
+
+
+async def test_an_order_over_the_credit_limit_is_held_and_can_be_released(api: Api) -> None:
+    held = await api.place("P-1", client="portal-1", body=portal_body("P-1", quantity=900))
+    assert held.status_code == 202, held.text
+    number = held.json()["number"]
+    holds = (await api.ask("operator-1", "GET", "/v1/holds?cause=credit")).json()
+    assert [item["number"] for item in holds["items"]] == [number]
+    answer = await api.ask("operator-1", "POST", "/v1/holds:release", json={"orders": [number]})
+    assert answer.json() == {"asked": 1, "decided": 1, "problems": []}, answer.text
+    found = (await api.ask("portal-1", "GET", f"/v1/orders/{number}")).json()
+    assert found["progress"]["state"] == "accepted"
+    again = await api.ask("operator-1", "POST", "/v1/holds:release", json={"orders": [number]})
+    assert again.status_code == 409
+
+
+async def test_all_holds_of_a_cause_are_refused_at_once(api: Api) -> None:
+    for index in range(3):
+        await api.place(f"P-{index}", client="portal-1", body=portal_body(f"P-{index}", f"C{index}", 900))
+    answer = await api.ask("operator-1", "POST", "/v1/holds:refuse", json={"cause": "credit", "reason": "not paid"})
+    assert answer.json()["decided"] == 3, answer.text
+    orders = (await api.ask("portal-1", "GET", "/v1/orders?state=cancelled")).json()
+    assert len(orders["items"]) == 3
+
+
+async def test_an_order_is_cancelled_and_its_stock_is_free_again(api: Api) -> None:
+    free = (await api.ask("shop-1", "GET", "/v1/availability?sku=SKU-0")).json()["items"][0]["available"]
+    number = (await api.place("S-1")).json()["number"]
+    less = (await api.ask("shop-1", "GET", "/v1/availability?sku=SKU-0")).json()["items"][0]["available"]
+    assert int(free) - int(less) == 2
+    answer = await api.ask("shop-1", "POST", f"/v1/orders/{number}:cancel", json={"reason": "ordered twice"})
+    assert answer.status_code == 202, answer.text
+    again = (await api.ask("shop-1", "GET", "/v1/availability?sku=SKU-0")).json()["items"][0]["available"]
+    assert again == free
+
+
+async def test_lists_are_paged_to_the_end_without_repeating(api: Api) -> None:
+    for index in range(7):
+        await api.place(f"S-{index}", lines=1)
+    await api.place("P-0", client="portal-1", body=portal_body("P-0"))
+    found: list[str] = []
+    cursor = ""
+    for _ in range(5):
+        page = (await api.ask("shop-1", "GET", "/v1/orders", params={"limit": 3, "cursor": cursor})).json()
+        found += [item["channel_number"] for item in page["items"]]
+        cursor = page["cursor"]
+        if not cursor:
+            break
+    assert found == [f"S-{index}" for index in reversed(range(7))]
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, (400, "idempotency_key")),
+        ({"Idempotency-Key": "a b"}, (400, "idempotency_key")),
+        ({"Idempotency-Key": "k", "Crossdock-Channel": "portal"}, (403, "channel_not_yours")),
+        ({"Idempotency-Key": "k", "Content-Encoding": "gzip"}, (415, "body_compressed")),
+        ({"Idempotency-Key": "k", "Content-Type": "text/plain"}, (415, "media_type")),
+    ],
+)
+async def test_headers_are_checked(api: Api, headers: dict[str, str], expected: tuple[int, str]) -> None:
+    given = {"Content-Type": "application/json", **headers}
+    answer = await api.ask("shop-1", "POST", "/v1/orders", content=order_body("S-1"), headers=given)
+    assert (answer.status_code, answer.json()["code"]) == expected
+
+
+async def test_a_client_of_several_channels_says_which(api: Api) -> None:
+    headers = {"Idempotency-Key": "k", "Content-Type": "application/json"}
+    without = await api.ask("operator-1", "POST", "/v1/orders", content=order_body("S-1"), headers=headers)
+    assert (without.status_code, without.json()["code"]) == (400, "channel_missing")
+    headers["Crossdock-Channel"] = "shop"
+    answer = await api.ask("operator-1", "POST", "/v1/orders", content=order_body("S-1"), headers=headers)
+    assert answer.status_code == 201
+
+
+async def test_prices_tell_where_they_come_from_and_what_is_wrong(api: Api) -> None:
+    lines: list[dict[str, Any]] = [
+        {"line": "1", "sku": "SKU-1", "quantity": {"value": "10", "unit": "XBX"}},
+        {"line": "2", "sku": "NO-SUCH", "quantity": {"value": "1", "unit": "C62"}},
+        {"line": "3", "sku": "SKU-2", "quantity": {"value": "1", "unit": "C62"},
+         "unit_price": {"amount": "1.00", "currency": "EUR"}},
+    ]  # fmt: skip
+    body = {"customer": "C1", "currency": "EUR", "lines": lines}
+    answer = await api.ask("portal-1", "POST", "/v1/prices:quote", json=body)
+    quote = answer.json()
+    first, second, third = quote["lines"]
+    assert first["price"]["source"] == "contract"
+    assert (first["quantity"]["value"], first["unit_price"]["amount"]) == ("120", "2.40")
+    assert [reason["code"] for reason in second["reasons"]] == ["sku_unknown"]
+    assert [reason["code"] for reason in third["reasons"]] == ["price_beyond"]
+    assert quote["as_of"]
+
+
+async def test_an_account_says_what_is_left_and_how_old_that_is(api: Api) -> None:
+    await api.place("P-1", client="portal-1", body=portal_body("P-1"))
+    path = "/v1/accounts/C1:validate"
+    found = (await api.ask("portal-1", "POST", path, json={"amount": {"amount": "5000.00", "currency": "EUR"}})).json()
+    assert found["status"] == "active"
+    assert not found["may_order"]
+    assert float(found["available_credit"]) + float(found["exposure"]) == float(found["credit_limit"])
+    assert float(found["open_orders"]) > 0
+    assert found["as_of"]
+    live = (await api.ask("portal-1", "POST", path, json={"live": True})).json()
+    assert (live["source"], bool(live["fallback"])) == ("ledger", True)
+    assert (await api.ask("portal-1", "POST", path)).status_code == 200
+    assert (await api.ask("portal-1", "POST", "/v1/accounts/C999:validate")).status_code == 404
+
+
+async def test_availability_takes_a_thousand_skus_and_no_more(api: Api) -> None:
+    query = "&".join(f"sku=SKU-{index}" for index in range(1000))
+    answer = await api.ask("shop-1", "GET", f"/v1/availability?{query}")
+    found = answer.json()
+    assert (len(found["items"]), len(found["unknown"])) == (25, 975)
+    assert found["items"][0]["locations"][0]["as_of"]
+    assert (await api.ask("shop-1", "GET", f"/v1/availability?{query}&sku=X")).status_code == 422
+
+
+async def test_connections_are_paused_and_resumed_by_name_and_it_is_audited(api: Api) -> None:
+    answer = await api.ask("operator-1", "POST", "/v1/connections/erp:pause")
+    assert answer.json()["paused"], answer.text
+    assert not (await api.ask("operator-1", "POST", "/v1/connections/erp:resume")).json()["paused"]
+    assert (await api.ask("operator-1", "POST", "/v1/connections/nowhere:pause")).status_code == 404
+    audit = await api.pool.fetch("SELECT actor, action FROM audit ORDER BY audit_id")
+    assert [tuple(row) for row in audit] == [
+        ("api:operator-1", "connection.pause"), ("api:operator-1", "connection.resume"),
+    ]  # fmt: skip
+
+
+async def test_parked_facts_are_listed_and_replayed(api: Api) -> None:
+    await api.pool.execute(
+        "INSERT INTO facts (connection, kind, business_key, version, subject, state, body, raw, received_at, due_at, cause)"
+        " VALUES ('shop','order.placed','X-1','1','X-1','quarantined','{}','{}', now(), now(), 'sku_unknown')"
+    )
+    page = (await api.ask("operator-1", "GET", "/v1/quarantine?what=facts&connection=shop")).json()
+    assert [item["business_key"] for item in page["facts"]] == ["X-1"]
+    answer = await api.ask("operator-1", "POST", "/v1/quarantine:replay", json={"cause": "sku_unknown"})
+    assert answer.json() == {"facts": 1, "steps": 0}, answer.text
+    assert (await api.ask("operator-1", "POST", "/v1/quarantine:replay", json={})).status_code == 422
