@@ -1,0 +1,218 @@
+"""Tryton's wire: JSON-RPC over one signed-in session, its error table, and the ids that orders are built from.
+
+Every sequence of calls here converges: it looks what is there, does what is missing, and may be begun again at any
+point. That is needed because Tryton commits call by call and honours no idempotency key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from crossdock.connectors.tryton.translate import from_wire, to_wire
+from crossdock.kit.http import HttpSession, Recorder, path
+from crossdock.model.errors import Misconfigured, Refused, Unavailable
+
+_READS: Final = frozenset({"read", "search", "search_read", "get_preferences"})
+_WARNINGS_MAX: Final = 5
+# Warnings that a person would confirm: the region of delivery, not the product, decides our taxes.
+_CONFIRMED: Final = ("invoice_taxes", "sale_taxes")
+
+
+class TrytonSettings(msgspec.Struct, frozen=True, kw_only=True):
+    url: str
+    password: str
+    user: str = "crossdock"
+    database: str = "tryton"
+
+
+class UserWarned(Exception):
+    """Tryton asks for a confirmation."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class PartyRef:
+    id: int
+    address: int
+    payment_term: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WarehouseRef:
+    id: int
+    storage: int
+    output: int
+
+
+@dataclass(slots=True)
+class References:
+    """Tryton's ids by our codes; read once, and again when a code is not among them."""
+
+    parties: dict[str, PartyRef] = field(default_factory=dict)
+    products: dict[str, tuple[int, int]] = field(default_factory=dict)
+    currencies: dict[str, int] = field(default_factory=dict)
+    taxes: dict[str, int] = field(default_factory=dict)
+    warehouses: dict[str, WarehouseRef] = field(default_factory=dict)
+
+
+class TrytonClient:
+    def __init__(self, session: HttpSession, settings: TrytonSettings) -> None:
+        self._session = session
+        self._settings = settings
+        self._path = path("/{}/rpc/", settings.database)
+        self._authorization = ""
+        self._user = 0
+        self._context: dict[str, Any] = {}
+        self._sign_in = asyncio.Lock()
+        self._reading = asyncio.Lock()
+        self._order_locks: dict[str, asyncio.Lock] = {}
+        self.references = References()
+
+    def lock(self, number: str) -> asyncio.Lock:
+        """One at a time per order: Tryton would put two shipments done together on one invoice."""
+        if len(self._order_locks) > 10_000:
+            self._order_locks = {key: lock for key, lock in self._order_locks.items() if lock.locked()}
+        return self._order_locks.setdefault(number, asyncio.Lock())
+
+    async def call(
+        self, recorder: Recorder, method: str, *arguments: Any, context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call a method; raises by Tryton's error table. Known warnings are confirmed, others refuse."""
+        for _ in range(_WARNINGS_MAX):
+            try:
+                return await self._signed_in(recorder, method, arguments, context)
+            except UserWarned as warning:
+                if not warning.name.startswith(_CONFIRMED):
+                    raise Refused("erp_warns", warning.message, next_action="Confirm it in Tryton.") from None
+                row = {"user": self._user, "name": warning.name}
+                await self._signed_in(recorder, "model.res.user.warning.create", ([row],), None)
+        raise Refused("erp_warns", "Tryton warns again and again.", detail=method)
+
+    async def rows(
+        self, recorder: Recorder, model: str, domain: Sequence[Any], fields: Sequence[str], limit: int | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        method = f"model.{model}.search_read"
+        found: list[dict[str, Any]] = await self.call(
+            recorder, method, list(domain), 0, limit, [["id", "ASC"]], list(fields), context=context
+        )
+        return found
+
+    async def ensure_references(self, *, again: bool = False) -> References:
+        async with self._reading:
+            if again or not self.references.warehouses:
+                self.references = await self._read_references()
+            return self.references
+
+    async def _read_references(self) -> References:
+        addresses = await self.rows(None, "party.address", [], ["party"])
+        first_address: dict[int, int] = {}
+        for row in addresses:
+            first_address.setdefault(row["party"], row["id"])
+        parties = await self.rows(None, "party.party", [["code", "!=", None]], ["code", "customer_payment_term"])
+        products = await self.rows(None, "product.product", [["code", "!=", None]], ["code", "default_uom"])
+        currencies = await self.rows(None, "currency.currency", [], ["code"])
+        taxes = await self.rows(None, "account.tax", [], ["name"])
+        warehouses = await self.rows(
+            None, "stock.location", [["type", "=", "warehouse"], ["code", "!=", None]],
+            ["code", "storage_location", "output_location"],
+        )  # fmt: skip
+        return References(
+            parties={
+                row["code"]: PartyRef(row["id"], first_address[row["id"]], row["customer_payment_term"])
+                for row in parties if row["id"] in first_address
+            },
+            products={row["code"]: (row["id"], row["default_uom"]) for row in products},
+            currencies={row["code"]: row["id"] for row in currencies},
+            taxes={row["name"]: row["id"] for row in taxes},
+            warehouses={
+                row["code"]: WarehouseRef(row["id"], row["storage_location"], row["output_location"])
+                for row in warehouses
+            },
+        )  # fmt: skip
+
+    async def _signed_in(
+        self, recorder: Recorder, method: str, arguments: Sequence[Any], context: Mapping[str, Any] | None
+    ) -> Any:
+        if not self._authorization:
+            await self._log_in("")
+        used = self._authorization
+        answer = await self._post(recorder, method, [*arguments, {**self._context, **(context or {})}], used)
+        if answer is None:
+            await self._log_in(used)
+            answer = await self._post(
+                recorder, method, [*arguments, {**self._context, **(context or {})}], self._authorization
+            )
+        if answer is None:
+            raise Misconfigured(
+                "partner_denies_key", "Tryton does not accept our session.", next_action="Check user and password."
+            )
+        return answer.get("result")
+
+    async def _log_in(self, used: str) -> None:
+        async with self._sign_in:
+            if self._authorization != used:
+                return
+            settings = self._settings
+            parameters = [settings.user, {"password": settings.password}, "en"]
+            answer = await self._post(None, "common.db.login", parameters, "")
+            if answer is None:
+                raise Misconfigured(
+                    "partner_denies_key", "Tryton does not accept the user or the password.",
+                    next_action="Check the connection's user and password.",
+                )  # fmt: skip
+            self._user, token, *_ = answer["result"]
+            authorization = "Session " + base64.b64encode(f"{settings.user}:{self._user}:{token}".encode()).decode()
+            found = await self._post(None, "model.res.user.get_preferences", [True, {}], authorization)
+            self._context = {} if found is None else dict(found["result"])
+            self._authorization = authorization
+
+    async def _post(
+        self, recorder: Recorder, method: str, parameters: Sequence[Any], authorization: str
+    ) -> dict[str, Any] | None:
+        """None: not signed in."""
+        writes = method.rsplit(".", 1)[-1] not in _READS and method != "common.db.login"
+        body = {"id": 1, "method": method, "params": to_wire(parameters)}
+        headers = {"authorization": authorization} if authorization else {}
+        answer = await self._session.request(
+            recorder, "POST", self._path, write=writes, json=body, headers=headers, expected=(200, 401),
+            reads_json=False,
+        )  # fmt: skip
+        if answer.status == 401:
+            return None
+        decoded: dict[str, Any] = from_wire(answer.decode(dict[str, Any]))
+        if decoded.get("error"):
+            raise_error(decoded["error"], method)
+        return decoded
+
+
+def raise_error(error: Sequence[Any], method: str) -> None:
+    """Tryton's error table. An error means that it rolled back, so nothing was done by this call."""
+    kind, details = str(error[0]), error[1] if len(error) > 1 else ""
+    first = str(details[0]) if isinstance(details, list) and details else kind
+    if kind == "UserWarning":
+        raise UserWarned(first, str(details[1]) if len(details) > 1 else first)
+    if kind == "UserError":
+        raise Refused("erp_refused", first, detail=method, next_action="Mend it in Tryton, then release the order.")
+    raise Unavailable("erp_failed", "Tryton could not do it this time.", detail=f"{method}: {str(error)[:500]}")
+
+
+@asynccontextmanager
+async def open_tryton(settings: TrytonSettings) -> AsyncIterator[TrytonClient]:
+    async with HttpSession.open(settings.url, secrets=(settings.password,), timeout_seconds=60.0) as session:
+        yield TrytonClient(session, settings)
+
+
+async def check(client: TrytonClient) -> None:
+    await client.rows(None, "company.company", [], ["id"], limit=1)

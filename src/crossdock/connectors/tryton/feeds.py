@@ -1,0 +1,148 @@
+"""What Tryton owns and tells: products, customers with credit, contract prices, stock on hand."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from crossdock.connectors.tryton.client import TrytonClient
+from crossdock.connectors.tryton.translate import (
+    UNIT_OF_SYMBOL,
+    address_of,
+    balances_fact,
+    customer_of,
+    price_of,
+    product_of,
+    published,
+    quantity_of,
+)
+from crossdock.kit.connector import Page
+
+PAGE: Final = 500
+PRICE_PAGE: Final = 1000
+_PRODUCT_FIELDS: Final = ("code", "name", "default_uom", "description", "template")
+_PARTY_FIELDS: Final = (
+    "code", "name", "customer_payment_term", "customer_currency", "credit_limit_amount", "receivable",
+    "sale_price_list", "categories", "addresses", "contact_mechanisms",
+)  # fmt: skip
+
+
+async def read_products(client: TrytonClient, connection: str, cursor: str) -> Page:
+    after = int(cursor or 0)
+    domain = [["id", ">", after], ["code", "!=", None]]
+    rows = await client.rows(None, "product.product", domain, _PRODUCT_FIELDS, PAGE)
+    symbols = await _names(client, "product.uom", "symbol")
+    categories = await _names(client, "product.category", "name")
+    templates = await client.rows(
+        None, "product.template", [["id", "in", [row["template"] for row in rows]]], ["account_category", "list_price"]
+    )
+    template_of = {row["id"]: row for row in templates}
+    rate = (await _rates(client))["GBP"]
+    facts = []
+    for row in rows:
+        if symbols.get(row["default_uom"]) in UNIT_OF_SYMBOL:
+            product = product_of({**template_of[row["template"]], **row}, symbols, categories, rate)
+            facts.append(published(connection, "product.published", product.sku, product, _day()))
+    return _page(facts, rows, PAGE)
+
+
+async def read_customers(client: TrytonClient, connection: str, cursor: str) -> Page:
+    """The web shop's collective parties are no customers of ours: they have no credit."""
+    after = int(cursor or 0)
+    domain = [["id", ">", after], ["code", "like", "C%"]]
+    as_of = datetime.now(UTC)
+    rows = await client.rows(None, "party.party", domain, _PARTY_FIELDS, PAGE)
+    categories = await _names(client, "party.category", "name")
+    currencies = await _names(client, "currency.currency", "code")
+    lists = await _names(client, "product.price_list", "name")
+    terms = await _names(client, "account.invoice.payment_term", "name")
+    countries = await _names(client, "country.country", "code")
+    rates = await _rates(client)
+    parties = [row["id"] for row in rows]
+    addresses = await client.rows(
+        None, "party.address", [["party", "in", parties]],
+        ["party", "party_name", "street", "city", "postal_code", "country"],
+    )  # fmt: skip
+    contacts = await client.rows(
+        None, "party.contact_mechanism", [["party", "in", parties]], ["party", "type", "value", "name"]
+    )
+    facts = []
+    for row in rows:
+        if not row["customer_currency"]:
+            continue
+        own = [contact for contact in contacts if contact["party"] == row["id"]]
+        email = next((contact["value"] for contact in own if contact["type"] == "email"), "")
+        gln = next((contact["value"] for contact in own if contact["name"] == "GLN"), "")
+        currency = currencies[row["customer_currency"]]
+        extra: dict[str, Any] = {
+            "currency": currency, "rate": rates[currency], "gln": gln,
+            "status": "blocked" if "Blocked" in [categories[each] for each in row["categories"]] else "active",
+            "days": int(terms.get(row["customer_payment_term"], "0").partition(" ")[0]),
+            "group": lists.get(row["sale_price_list"], "").rpartition("-")[0],
+            "addresses": [
+                address_of(address, row["name"], countries[address["country"]], email, gln)
+                for address in addresses if address["party"] == row["id"]
+            ],
+        }  # fmt: skip
+        # The time belongs to the version: what is owed may return to an earlier amount, and is then news again.
+        customer = customer_of(row, extra, as_of)
+        facts.append(published(connection, "customer.published", customer.code, customer))
+    return _page(facts, rows, PAGE)
+
+
+async def read_prices(client: TrytonClient, connection: str, cursor: str) -> Page:
+    after = int(cursor or 0)
+    rows = await client.rows(
+        None, "product.price_list.line", [["id", ">", after], ["product", "!=", None]],
+        ["price_list", "product", "quantity", "formula"], PRICE_PAGE,
+    )  # fmt: skip
+    lists = await _names(client, "product.price_list", "name")
+    products = await _names(client, "product.product", "code")
+    facts = []
+    for row in rows:
+        price = price_of(row, lists[row["price_list"]], products[row["product"]])
+        if price is not None:
+            key = f"{price.agreement}/{price.sku}/{price.quantity_min}"
+            facts.append(published(connection, "price.published", key, price, _day()))
+    return _page(facts, rows, PRICE_PAGE)
+
+
+async def read_stock(client: TrytonClient, connection: str, cursor: str) -> Page:
+    """One warehouse a page: on hand now, as Tryton's own function field reckons it."""
+    references = await client.ensure_references()
+    codes = sorted(references.warehouses)
+    index = codes.index(cursor) if cursor in codes else 0
+    as_of = datetime.now(UTC)
+    context = {"locations": [references.warehouses[codes[index]].id], "with_childs": True, "stock_date_end": as_of.date()}
+    rows = await client.rows(
+        None, "product.product", [["code", "!=", None]], ["code", "quantity", "default_uom"], context=context
+    )
+    symbols = await _names(client, "product.uom", "symbol")
+    balances = [
+        (row["code"], max(quantity_of(row["quantity"] or 0), Decimal(0)), UNIT_OF_SYMBOL[symbols[row["default_uom"]]])
+        for row in rows if symbols.get(row["default_uom"]) in UNIT_OF_SYMBOL
+    ]  # fmt: skip
+    facts = [balances_fact(connection, codes[index], balances, as_of)] if balances else []
+    last = index + 1 == len(codes)
+    return Page(facts, codes[0] if last else codes[index + 1], more=not last)
+
+
+def _page(facts: list[Any], rows: list[dict[str, Any]], size: int) -> Page:
+    """After the last page the round begins again: Tryton has no feed of changes."""
+    more = len(rows) == size
+    return Page(facts, str(rows[-1]["id"]) if more else "", more=more)
+
+
+async def _names(client: TrytonClient, model: str, name: str) -> dict[int, str]:
+    return {row["id"]: row[name] for row in await client.rows(None, model, [], [name])}
+
+
+async def _rates(client: TrytonClient) -> dict[str, Decimal]:
+    rows = await client.rows(None, "currency.currency", [], ["code", "rate"])
+    return {row["code"]: row["rate"] for row in rows if row["rate"]}
+
+
+def _day() -> str:
+    """A value that returns to an earlier one counts as news the next day at the latest."""
+    return datetime.now(UTC).strftime("@%Y-%m-%d")

@@ -1,0 +1,170 @@
+"""Placing and cancelling orders in Tryton: create, quote, confirm; found again by our order number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from crossdock.connectors.tryton.client import TrytonClient
+from crossdock.connectors.tryton.translate import check_totals, sale_row, taxes_of
+from crossdock.kit.connector import Call, Done
+from crossdock.model.errors import CrossdockError, Refused, Unavailable
+
+SALE_FIELDS: Final = ("reference", "number", "state", "untaxed_amount", "tax_amount", "total_amount")
+_PLACED: Final = ("processing", "done")
+
+
+async def place_orders(client: TrytonClient, calls: Sequence[Call]) -> Sequence[Done | CrossdockError]:
+    """All of a batch together; when Tryton objects to one, each by itself, so that it stops only itself."""
+    try:
+        return await _place(client, calls)
+    except Refused as refused:
+        if len(calls) == 1:
+            return [refused]
+    answers: list[Done | CrossdockError] = []
+    for call in calls:
+        try:
+            answers += await _place(client, [call])
+        except CrossdockError as error:
+            answers.append(error)
+    return answers
+
+
+async def find_order(client: TrytonClient, call: Call) -> Done | None:
+    sales = await _sales(client, [call])
+    found = [sale for sale in sales if sale["state"] in _PLACED]
+    return _placed(found[0]) if found else None
+
+
+async def cancel_order(client: TrytonClient, call: Call) -> Done:
+    """Cancel what is still open. What was never confirmed is cancelled whole; else the waiting shipments are, and
+    their moves are told to be ignored, which is how Tryton closes the rest of a sale."""
+    async with client.lock(call.number):
+        for sale in await _sales(client, [call]):
+            if sale["state"] == "confirmed":
+                await client.call(call, "model.sale.sale.process", [sale["id"]])
+            elif sale["state"] in ("draft", "quotation"):
+                await client.call(call, "model.sale.sale.cancel", [sale["id"]])
+            await _cancel_open(client, call, sale["id"])
+            await _set_aside(client, call, sale["id"])
+    return Done(external_id=call.number)
+
+
+async def find_cancellation(client: TrytonClient, call: Call) -> Done | None:
+    for sale in await _sales(client, [call]):
+        if sale["state"] not in ("cancelled", "done") and await _open_shipments(client, call, sale["id"]):
+            return None
+        if sale["state"] in ("draft", "quotation", "confirmed"):
+            return None
+        if await _cancelled_moves(client, call, sale["id"]):
+            return None
+    return Done(external_id=call.number)
+
+
+async def _place(client: TrytonClient, calls: Sequence[Call]) -> list[Done | CrossdockError]:
+    references = await client.ensure_references()
+    known = {line.sku for call in calls for line in call.order.lines} <= references.products.keys()
+    if not known or not {call.order.customer for call in calls if call.order.customer} <= references.parties.keys():
+        references = await client.ensure_references(again=True)
+    taxes = [taxes_of(call) for call in calls]
+    existing = {sale["reference"] for sale in await _sales(client, calls)}
+    missing = [
+        sale_row(call.order, tax, references)
+        for call, tax in zip(calls, taxes, strict=True) if call.number not in existing
+    ]  # fmt: skip
+    if missing:
+        await client.call(calls, "model.sale.sale.create", missing)
+    sales = await _only_eldest(client, calls, await _sales(client, calls))
+    for call, tax in zip(calls, taxes, strict=True):
+        check_totals(call.order, tax, sales[call.number])
+    for state, button in (("draft", "quote"), ("quotation", "confirm"), ("confirmed", "process")):
+        due = [sale["id"] for sale in sales.values() if sale["state"] == state]
+        if due:
+            await client.call(calls, f"model.sale.sale.{button}", due)
+            sales = {sale["reference"]: sale for sale in await _sales(client, calls) if sale["id"] in _ids(sales)}
+    return [_outcome(sales[call.number]) for call in calls]
+
+
+async def _only_eldest(
+    client: TrytonClient, calls: Sequence[Call], sales: Sequence[dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """A request that the network delivered twice made two drafts: the eldest stays."""
+    kept: dict[str, dict[str, Any]] = {}
+    younger = []
+    for sale in sales:
+        if sale["reference"] in kept:
+            younger.append(sale["id"])
+        else:
+            kept[sale["reference"]] = sale
+    if younger:
+        await client.call(calls, "model.sale.sale.delete", younger)
+    return kept
+
+
+async def _sales(client: TrytonClient, calls: Sequence[Call]) -> list[dict[str, Any]]:
+    numbers = sorted({call.number for call in calls})
+    found = await client.rows(
+        calls, "sale.sale", [["reference", "in", numbers], ["state", "!=", "cancelled"]], SALE_FIELDS
+    )
+    # A placed one first, whatever its age: it is the one that counts.
+    return sorted(found, key=lambda sale: (sale["state"] not in _PLACED, sale["id"]))
+
+
+async def _open_shipments(client: TrytonClient, call: Call, sale: int) -> list[int]:
+    domain = [
+        ["moves.origin.sale", "=", sale, "sale.line"], ["state", "in", ["draft", "waiting", "assigned"]],
+        ["OR", ["reference", "=", None], ["reference", "=", ""]],
+    ]  # fmt: skip
+    return [row["id"] for row in await client.rows(call, "stock.shipment.out", domain, ["state"])]
+
+
+async def _cancelled_moves(client: TrytonClient, call: Call, sale: int) -> list[int]:
+    lines = await client.rows(call, "sale.line", [["sale", "=", sale]], ["moves_ignored", "moves_recreated"])
+    settled = {move for line in lines for move in (*line["moves_ignored"], *line["moves_recreated"])}
+    domain = [["origin.sale", "=", sale, "sale.line"], ["state", "=", "cancelled"]]
+    moves = await client.rows(call, "stock.move", domain, ["state"])
+    return [row["id"] for row in moves if row["id"] not in settled]
+
+
+async def _cancel_open(client: TrytonClient, call: Call, sale: int) -> None:
+    shipments = await _open_shipments(client, call, sale)
+    if shipments:
+        await client.call(call, "model.stock.shipment.out.cancel", shipments)
+    moves = await _cancelled_moves(client, call, sale)
+    if not moves:
+        return
+    context = {"active_model": "sale.sale", "active_id": sale, "active_ids": [sale]}
+    wizard = "wizard.sale.handle.shipment.exception"
+    session, *_ = await client.call(call, f"{wizard}.create", context=context)
+    ask = {"domain_moves": moves, "recreate_moves": [], "ignore_moves": moves}
+    await client.call(call, f"{wizard}.execute", session, {"ask": ask}, "handle", context=context)
+    await client.call(call, f"{wizard}.delete", session, context=context)
+
+
+async def _set_aside(client: TrytonClient, call: Call, sale: int) -> None:
+    """A sale of which nothing left gives our number free, so that the order can be placed anew after a hold."""
+    left = await client.rows(
+        call, "stock.move", [["origin.sale", "=", sale, "sale.line"], ["state", "=", "done"]], ["state"], limit=1
+    )
+    if not left:
+        await client.call(call, "model.sale.sale.write", [sale], {"reference": f"{call.number}/cancelled"})
+
+
+def _ids(sales: dict[str, dict[str, Any]]) -> set[int]:
+    return {sale["id"] for sale in sales.values()}
+
+
+def _outcome(sale: dict[str, Any]) -> Done | CrossdockError:
+    if sale["state"] in _PLACED:
+        return _placed(sale)
+    return Unavailable("erp_not_processed", f"Tryton has left the sale in state {sale['state']}.")
+
+
+def _placed(sale: dict[str, Any]) -> Done:
+    result = {
+        "sale": sale["number"], "id": sale["id"], "net": str(sale["untaxed_amount"]), "tax": str(sale["tax_amount"]),
+        "total": str(sale["total_amount"]),
+    }  # fmt: skip
+    return Done(msgspec.json.encode(result), sale["number"] or "")
