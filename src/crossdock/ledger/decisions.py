@@ -92,8 +92,9 @@ async def write_decisions(connection: Connection, decided: Sequence[OrderDecisio
     ], now)  # fmt: skip
     await _cancel_steps(connection, decided, now)
     await connection.execute(_SQL["unblock_steps"], [item.locked.order_id for item in decided], now)
-    await _write_stock(connection, decided, now)
+    await _lock_figures(connection, decided)
     await _write_credit(connection, decided)
+    await _write_stock(connection, decided, now)
     await _write_documents(connection, decided, now)
 
 
@@ -155,6 +156,19 @@ async def _cancel_steps(connection: Connection, decided: Sequence[OrderDecision]
         _SQL["cancel_steps"], [order_id for order_id, _ in pairs], [name for _, name in pairs], now
     )
     await connection.execute(_SQL["subtract_steps_open"], [row[0] for row in dropped], [row[1] for row in dropped])
+
+
+async def _lock_figures(connection: Connection, decided: Sequence[OrderDecision]) -> None:
+    """Accounts, then stock, each in one order: just as acceptances lock them, so that neither can deadlock."""
+    customers = {
+        item.order.customer for item in decided
+        if item.order is not None and (item.decision.credit_released or item.decision.invoices)
+    }  # fmt: skip
+    skus = {effect.sku for item in decided for effect in item.decision.stock}
+    if customers - {""}:
+        await connection.execute(_WRITE["lock_accounts"], sorted(customers - {""}))
+    if skus:
+        await connection.execute(_WRITE["lock_stock"], sorted(skus))
 
 
 async def _write_stock(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:
