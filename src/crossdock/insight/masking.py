@@ -40,7 +40,8 @@ _HARMLESS_KEY: Final = frozenset(
 )
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SECRET_IN_TEXT: Final = re.compile(
-    r"(?i)((?:bearer|basic)\s+|(?:token|secret|password|api[_-]?key|signature|authorization|session)\s*[=:]\s*)[^\s&,;\"]+"
+    r"(?i)((?:token|secret|password|api[_-]?key|signature|authorization|session)\s*[=:]\s*(?:bearer\s+|basic\s+)?"
+    r"|bearer\s+|basic\s+)[^\s&,;\"]+"
 )
 _EMAIL_IN_TEXT: Final = re.compile(r"[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,63}){1,6}")
 _INVISIBLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
@@ -57,7 +58,7 @@ def masked_payload(text: str) -> str:
     if not isinstance(value, dict | list):
         return masked_text(text)
     pretty = msgspec.json.format(msgspec.json.encode(_masked(value, 0)), indent=2).decode()
-    return _cut(visible(pretty))
+    return visible(_cut(pretty))
 
 
 def masked_text(text: str) -> str:

@@ -64,7 +64,8 @@ class StepSummary(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class NextStep(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an open step waits for: `reason` is a stable code, `sentence` says it, `since` is when the wait began."""
+    """What an open step waits for: `reason` is a stable code, `sentence` says it, `since` is when the wait
+    began; `needs` are the steps that must be done first."""
 
     name: str
     connection: str
@@ -77,6 +78,7 @@ class NextStep(msgspec.Struct, frozen=True, omit_defaults=True):
     since: datetime | None = None
     due_at: datetime | None = None
     next_action: str = ""
+    needs: tuple[str, ...] = ()
 
 
 class Timeline(msgspec.Struct, frozen=True):
@@ -233,8 +235,9 @@ def _next(
     began = step["first_attempt_at"] or step["created_at"]
     match step["state"]:
         case "waiting":
-            missing = [name for name in step["needs"] if name not in done]
-            return waits("needs", f"Begins when {', '.join(missing) or 'its turn comes'} is done.")
+            missing = tuple(name for name in step["needs"] if name not in done)
+            later = waits("needs", f"Begins when {', '.join(missing) or 'its turn comes'} is done.")
+            return msgspec.structs.replace(later, needs=missing)
         case "quarantined":
             return waits(
                 "quarantined", masked_text(step["error_message"]) or "Parked until somebody replays it.", began
