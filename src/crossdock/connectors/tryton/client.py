@@ -22,7 +22,7 @@ from crossdock.model.errors import Misconfigured, Refused, Unavailable
 _READS: Final = frozenset({"read", "search", "search_read", "get_preferences"})
 _WARNINGS_MAX: Final = 5
 # Warnings that a person would confirm: the region of delivery, not the product, decides our taxes.
-_CONFIRMED: Final = ("invoice_taxes", "sale_taxes")
+_CONFIRMED: Final = (".invoice_taxes",)
 
 
 class TrytonSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,10 +93,9 @@ class TrytonClient:
             try:
                 return await self._signed_in(recorder, method, arguments, context)
             except UserWarned as warning:
-                if not warning.name.startswith(_CONFIRMED):
+                if not warning.name.endswith(_CONFIRMED):
                     raise Refused("erp_warns", warning.message, next_action="Confirm it in Tryton.") from None
-                row = {"user": self._user, "name": warning.name}
-                await self._signed_in(recorder, "model.res.user.warning.create", ([row],), None)
+                await self._signed_in(recorder, "model.res.user.warning.skip", (warning.name,), None)
         raise Refused("erp_warns", "Tryton warns again and again.", detail=method)
 
     async def rows(

@@ -37,8 +37,8 @@ class Rpc(msgspec.Struct):
 
 
 class Outcome(msgspec.Struct):
-    result: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    result: Any = None
+    error: Any = None
 
 
 def queries() -> Mapping[str, str]:
