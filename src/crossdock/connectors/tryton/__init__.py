@@ -1,1 +1,1 @@
-"""Tryton: declared in `declaration`, spoken to in `client`, `orders`, `shipping` and `feeds`, translated in `translate`."""
+"""Tryton: declared in `declaration`; spoken to in `client`, `orders`, `shipping`, `feeds`; pure in `translate`."""

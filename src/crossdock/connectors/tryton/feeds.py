@@ -114,7 +114,8 @@ async def read_stock(client: TrytonClient, connection: str, cursor: str) -> Page
     codes = sorted(references.warehouses)
     index = codes.index(cursor) if cursor in codes else 0
     as_of = datetime.now(UTC)
-    context = {"locations": [references.warehouses[codes[index]].id], "with_childs": True, "stock_date_end": as_of.date()}
+    warehouse = references.warehouses[codes[index]].id
+    context = {"locations": [warehouse], "with_childs": True, "stock_date_end": as_of.date()}
     rows = await client.rows(
         None, "product.product", [["code", "!=", None]], ["code", "quantity", "default_uom"], context=context
     )
@@ -123,7 +124,9 @@ async def read_stock(client: TrytonClient, connection: str, cursor: str) -> Page
         (row["code"], max(quantity_of(row["quantity"] or 0), Decimal(0)), UNIT_OF_SYMBOL[symbols[row["default_uom"]]])
         for row in rows if symbols.get(row["default_uom"]) in UNIT_OF_SYMBOL
     ]  # fmt: skip
-    facts = [balances_fact(connection, codes[index], balances, as_of)] if balances else []
+    # A warehouse without any stock is one that nobody uses, such as the one that Tryton makes by itself.
+    used = any(value for _, value, _ in balances)
+    facts = [balances_fact(connection, codes[index], balances, as_of)] if used else []
     last = index + 1 == len(codes)
     return Page(facts, codes[0] if last else codes[index + 1], more=not last)
 

@@ -83,8 +83,8 @@ async def _take_over(
     dropped = [move["id"] for move in moves if move["line"] not in wanted]
     for move in moves:
         if move["line"] in wanted:
-            values = {"quantity": wire_quantity(wanted[move["line"]]), "from_location": warehouse.output}
-            changes.append(["write", [move["id"]], values])
+            count = wire_quantity(wanted[move["line"]])
+            changes.append(["write", [move["id"]], {"quantity": count, "from_location": warehouse.output}])
     if dropped:
         changes.append(["delete", dropped])
     values = {
@@ -113,7 +113,9 @@ async def _waiting(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The open shipment that holds the part; Tryton is asked once to make it where it is missing."""
     for attempt in range(2):
-        domain = [["origin.sale", "=", sale, "sale.line"], ["state", "in", ["draft", "assigned"]], ["shipment", "!=", None]]
+        domain = [
+            ["origin.sale", "=", sale, "sale.line"], ["state", "in", ["draft", "assigned"]], ["shipment", "!=", None],
+        ]  # fmt: skip
         moves = await client.rows(call, "stock.move", domain, ["origin", "quantity", "shipment", "state"])
         by_shipment: dict[int, list[dict[str, Any]]] = {}
         for move in moves:
@@ -136,6 +138,7 @@ async def _waiting(
 async def _drive(client: TrytonClient, call: Call, shipment: Mapping[str, Any]) -> None:
     """Forced: the goods have left, whatever Tryton believes to be in stock."""
     number = [shipment["id"]]
+    state = ""
     for _ in range(6):
         state = (await client.call(call, f"model.{_SHIPMENT}.read", number, ["state"]))[0]["state"]
         button = {"draft": "wait", "waiting": "assign_force", "assigned": "pack", "picked": "pack", "packed": "do",

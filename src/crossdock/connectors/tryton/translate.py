@@ -72,13 +72,14 @@ def sale_row(order: Order, taxes: Mapping[str, LineTax] | None, references: Refe
         raise _unknown("customer", code)
     warehouse = references.warehouses.get(main_warehouse(order)) or next(iter(references.warehouses.values()))
     ship_to = order.ship_to
+    place = f"{ship_to.postal_code} {ship_to.city}"
     return {
         "party": party.id, "invoice_address": party.address, "shipment_address": party.address,
         "payment_term": party.payment_term, "currency": references.currencies[order.currency],
         "warehouse": warehouse.id, "reference": order.number, "sale_date": order.placed_at.date(),
         "description": f"{order.channel} {order.channel_number}"[:200], "invoice_method": "fulfillment",
         "shipment_method": "order",
-        "comment": f"Ship to: {ship_to.name}, {ship_to.street}, {ship_to.postal_code} {ship_to.city}, {ship_to.country}",
+        "comment": f"Ship to: {ship_to.name}, {ship_to.street}, {place}, {ship_to.country}",
         "lines": [["create", [
             _sale_line(index, order, taxes, references) for index in range(len(order.lines))
         ]]],
@@ -118,7 +119,7 @@ def check_totals(order: Order, taxes: Mapping[str, LineTax] | None, sale: Mappin
     if sale["untaxed_amount"] != order.net.amount:
         raise Refused(
             "erp_total_differs",
-            f"Tryton adds the order up to {sale['untaxed_amount']}, we to {order.net.amount} {order.currency} before tax.",
+            f"Before tax Tryton adds the order up to {sale['untaxed_amount']}, we to {order.net.amount}.",
             next_action="Compare the lines' prices and units in Tryton.",
         )  # fmt: skip
     if taxes is None:
@@ -147,7 +148,9 @@ def published(connection: str, kind: str, key: str, document: Any, version: str 
     return Fact(connection, kind, key, body, body, version=f"{digest(body)}{version}", subject=key)
 
 
-def product_of(row: Mapping[str, Any], symbols: Mapping[int, str], categories: Mapping[int, str], gbp: Decimal) -> Product:
+def product_of(
+    row: Mapping[str, Any], symbols: Mapping[int, str], categories: Mapping[int, str], gbp: Decimal
+) -> Product:
     """Packs are noted in the variant's description as "XBX=12/<GTIN>"."""
     packs = []
     for text in (row["description"] or "").split():
