@@ -24,7 +24,10 @@ from crossdock.cli.home import Home, RunState, write_private
 from crossdock.cli.postgres import PostgresWatch
 from crossdock.cli.programs import ERP, Demo, erp_program, own_program, partner_programs, stream_program
 from crossdock.cli.tryton import ensure_tryton
+from crossdock.insight.connections import read_feeds
+from crossdock.insight.overview import read_overview
 from crossdock.ledger.clients import ApiClient
+from crossdock.ledger.database import open_pool
 from crossdock.model.errors import Misconfigured, Unavailable
 
 FIRST_START_SECONDS_MAX: Final = 600.0
@@ -108,6 +111,7 @@ class Supervisor:
             self._start(own_program(demo, f"worker-{number}", "worker", "--name", f"worker-{number}"))
         self._say("reading products, customers, prices and stock")
         await self._wait_for(f"{self._home.url}/healthz", "the API", FIRST_START_SECONDS_MAX)
+        await self._wait_for_feeds(address)
         self._ready = True
         return demo
 
@@ -186,6 +190,23 @@ class Supervisor:
         raise Unavailable(
             "start_timeout", f"{name} is not ready after {seconds:g} s.", detail=last,
             next_action=f"Read the logs in {self._home.logs}.",
+        )  # fmt: skip
+
+    async def _wait_for_feeds(self, address: str) -> None:
+        """Until the ERP's feeds were read once and decided: before that, contract prices would be missing."""
+        pool = await open_pool(address, size=1)
+        try:
+            for _ in range(int(FIRST_START_SECONDS_MAX / LOOK_SECONDS)):
+                feeds = [feed for feed in await read_feeds(pool, datetime.now(UTC)) if feed.connection == ERP]
+                waiting = (await read_overview(pool, datetime.now(UTC))).facts_waiting
+                if feeds and not waiting and all(feed.read_at is not None for feed in feeds):
+                    return
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            pool.terminate()
+        raise Unavailable(
+            "start_timeout", "The ERP's products, customers, prices and stock could not all be read.",
+            next_action=f"Read {self._home.logs / 'worker-1.log'}.",
         )  # fmt: skip
 
     async def _relay(self, program: Program) -> None:

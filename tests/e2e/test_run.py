@@ -1,0 +1,174 @@
+"""The demonstration as a whole: up, an order through every system, killed processes, down, up again with its data."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(900)]
+ROOT = Path(__file__).resolve().parents[2]
+FIRST_SECONDS_MAX = 600
+LATER_SECONDS_MAX = 120
+
+
+def free_ports() -> int:
+    """The first of ten free ports."""
+    for first in range(18_700, 60_000, 20):
+        taken = []
+        try:
+            for port in range(first, first + 10):
+                probe = socket.socket()
+                taken.append(probe)
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        finally:
+            for probe in taken:
+                probe.close()
+        return first
+    raise AssertionError("no ten free ports")
+
+
+class Run:
+    """One `crossdock run --demo` and what it says."""
+
+    def __init__(self, home: Path, port: int, *arguments: str) -> None:
+        self.home, self.port = home, port
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("CROSSDOCK_")},
+            "CROSSDOCK_HOME": str(home), "CROSSDOCK_PORT": str(port), "PYTHONUNBUFFERED": "1",
+        }  # fmt: skip
+        self.log = home.parent / f"run-{time.monotonic_ns()}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "crossdock.cli.main", "run", "--demo", *arguments],
+                cwd=ROOT, env=self.environment, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+    def wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.2)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "crossdock.cli.main", *arguments], check=False, capture_output=True, text=True,
+            cwd=ROOT, env=self.environment, timeout=60,
+        )  # fmt: skip
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
+        return found
+
+    def read(self, offset: int, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port + offset}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def end(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        return self.process.wait(90)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    return tmp_path_factory.mktemp("run") / "home", free_ports()
+
+
+@pytest.fixture
+def started(place: tuple[Path, int]) -> Iterator[list[Run]]:
+    runs: list[Run] = []
+    yield runs
+    for run in runs:
+        if run.process.poll() is None:
+            run.end()
+
+
+def processes_of(home: Path) -> list[int]:
+    found = []
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdigit():
+            try:
+                command = (directory / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if str(home).encode() in command:
+                found.append(int(directory.name))
+    return found
+
+
+def test_everything_comes_up_and_orders_reach_the_erp(place: tuple[Path, int], started: list[Run]) -> None:
+    home, port = place
+    run = Run(home, port, "--orders-per-second", "1")
+    started.append(run)
+    run.wait_until(lambda: f"Crossdock is ready: http://127.0.0.1:{port}\n" in run.said, FIRST_SECONDS_MAX)
+    credentials = json.loads((home / "demo.json").read_text())
+    assert credentials["console"]["password"] in run.said
+    assert (home / "demo.json").stat().st_mode & 0o777 == 0o600
+
+    second = run.command("run", "--demo")
+    assert second.returncode == 3
+    assert "already running" in second.stderr
+
+    def orders_in_the_erp() -> int:
+        return sum(1 for sale in run.read(1, "/_documents")["sales"] if re.match(r"CD\d{8}", sale["reference"] or ""))
+
+    run.wait_until(lambda: orders_in_the_erp() >= 3, 120)
+
+    # Killed without warning, both are back by themselves and orders go on.
+    before = orders_in_the_erp()
+    kept = json.loads((home / "run.json").read_text())["processes"]
+    for name in ("api", "worker-1"):
+        os.kill(kept[name], signal.SIGKILL)
+    run.wait_until(lambda: "api was killed; starting it again" in run.said, 20)
+    run.wait_until(lambda: orders_in_the_erp() >= before + 3, 120)
+    references = [sale["reference"] for sale in run.read(1, "/_documents")["sales"] if sale["reference"]]
+    assert len(references) == len(set(references))
+
+    assert run.end() == 0
+    assert processes_of(home) == []
+
+
+def test_a_later_start_is_quick_goes_on_with_the_data_and_ends_by_itself(
+    place: tuple[Path, int], started: list[Run]
+) -> None:
+    home, port = place
+    run = Run(home, port, "--orders-per-second", "1", "--duration", "8")
+    started.append(run)
+    run.wait_until(lambda: "Crossdock is ready" in run.said, LATER_SECONDS_MAX)
+    status = run.status()
+    assert sum(status["orders"].values()) >= 3
+    assert {process["name"] for process in status["processes"]} >= {"supervisor", "api", "worker-1", "erp", "wms"}
+    assert run.process.wait(120) == 0
+    assert processes_of(home) == []
+
+
+def test_a_killed_supervisor_leaves_nothing_behind(place: tuple[Path, int], started: list[Run]) -> None:
+    home, port = place
+    run = Run(home, port, "--orders-per-second", "0")
+    started.append(run)
+    run.wait_until(lambda: "Crossdock is ready" in run.said, LATER_SECONDS_MAX)
+    run.process.kill()
+    run.process.wait(10)
+    deadline = time.monotonic() + 40
+    while processes_of(home):
+        assert time.monotonic() < deadline, processes_of(home)
+        time.sleep(0.2)
