@@ -1,0 +1,260 @@
+"""The Tryton connector against a real Tryton 8, judged by what Tryton's own tables hold.
+
+Runs where an environment with Tryton is named (CROSSDOCK_TEST_TRYTON_VENV, made from requirements/tryton.txt), or a
+running sandbox of the ERP (CROSSDOCK_TEST_TRYTON_URL and its password in CROSSDOCK_TEST_TRYTON_PASSWORD).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from crossdock.connectors.tryton.declaration import CONNECTOR
+from crossdock.kit.connector import Call, Done
+from crossdock.kit.settings import decode_settings
+from crossdock.ledger.embedded import EmbeddedPostgres
+from crossdock.model.errors import CrossdockError, InDoubt, Refused, Unavailable
+from crossdock.model.fulfilment import PartLine, ShipmentPart
+from crossdock.model.orders import Allocation, Order
+from crossdock.model.values import Money, Quantity
+from tests.conformance.calls import NOW, make_call, make_order
+from tests.conformance.partners import RunningPartner
+
+VENV = os.environ.get("CROSSDOCK_TEST_TRYTON_VENV", "")
+URL = os.environ.get("CROSSDOCK_TEST_TRYTON_URL", "")
+PASSWORD = os.environ.get("CROSSDOCK_TEST_TRYTON_PASSWORD", "password-of-the-conformance-tests")
+pytestmark = [
+    pytest.mark.process, pytest.mark.slow,
+    pytest.mark.skipif(not (VENV or URL), reason="CROSSDOCK_TEST_TRYTON_VENV names no Tryton"),
+]  # fmt: skip
+# A sandbox that runs already keeps the orders of earlier tests.
+NUMBERS = itertools.count(time.time_ns() // 10_000_000 % 90_000_000)
+TAXES = {"tax.quote": {"taxes": {
+    "1": {"code": "EU-STD", "rate": "0.19", "amount": "4.56"},
+    "2": {"code": "EU-STD", "rate": "0.19", "amount": "0.86"},
+}}}  # fmt: skip
+CANCEL: dict[str, object] = {"reason": "The buyer changed his mind.", "undoes": "erp.place_order"}
+Documents = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def tryton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPartner]:
+    if URL:
+        yield RunningPartner("tryton", subprocess.Popen(["true"], text=True), URL, PASSWORD)
+        return
+    home = tmp_path_factory.mktemp("tryton")
+    postgres = EmbeddedPostgres(home / "postgres")
+    dsn = postgres.start()
+    command = [
+        sys.executable, "-m", "crossdock.sandbox.tryton", "--home", str(home / "erp"), "--database-url", dsn,
+        "--venv", str(Path(VENV).absolute()),
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "CROSSDOCK_SANDBOX_TRYTON_PASSWORD": PASSWORD}
+    )
+    try:
+        assert process.stdout is not None
+        said: list[str] = []
+        for line in process.stdout:
+            said.append(line)
+            if "listens on" in line:
+                break
+        assert "listens on" in "".join(said[-1:]), f"Tryton does not start: {said}"
+        partner = RunningPartner("tryton", process, said[-1].rpartition(" ")[2].strip(), PASSWORD)
+        yield partner
+        partner.stop()
+    finally:
+        process.kill()
+        process.wait()
+        postgres.stop()
+
+
+@pytest.fixture
+async def client(tryton: RunningPartner) -> AsyncIterator[Any]:
+    await tryton.misbehave({})
+    settings = decode_settings(CONNECTOR, "erp", {"url": tryton.url, "password": tryton.key})
+    async with CONNECTOR.open(settings) as opened:
+        yield opened
+
+
+def order_over(*warehouses: str) -> Order:
+    """24 pieces and 3 metres, promised from the warehouses."""
+    order = make_order("X-1")
+    number = next(NUMBERS)
+    lines = tuple(
+        msgspec.structs.replace(line, allocations=tuple(Allocation(name, Decimal(1)) for name in warehouses))
+        for line in order.lines
+    )
+    return msgspec.structs.replace(order, order_id=number, number=f"CD{number:08d}", lines=lines)
+
+
+def part_of(order: Order, name: str, warehouse: str, *lines: tuple[int, str, str, str]) -> ShipmentPart:
+    """Each line: its place, quantity, net, tax."""
+    parts = []
+    for place, quantity, net_text, tax_text in lines:
+        line = order.lines[place]
+        count = Quantity(Decimal(quantity), line.quantity.unit)
+        parts.append(PartLine(line.line, line.sku, count, Decimal(net_text), Decimal(tax_text), "EU-STD"))
+    net, tax = sum((line.net for line in parts), Decimal(0)), sum((line.tax for line in parts), Decimal(0))
+    return ShipmentPart(f"SH-{order.number}-{name}", warehouse, NOW, tuple(parts), Money(net, "EUR"), Money(tax, "EUR"))
+
+
+async def perform(client: Any, call: Call) -> Done | CrossdockError:
+    operation = CONNECTOR.operation(call.operation)
+    try:
+        if operation.perform_many is not None:
+            return (await operation.perform_many(client, [call]))[0]
+        assert operation.perform is not None
+        return await operation.perform(client, call)
+    except CrossdockError as error:
+        return error
+
+
+async def probe(client: Any, call: Call) -> Done | None:
+    declared = CONNECTOR.operation(call.operation).probe
+    assert declared is not None
+    return await declared(client, call)
+
+
+async def placed(client: Any, order: Order) -> None:
+    found = await perform(client, make_call(order, "erp.place_order", {}, dict(TAXES)))
+    assert isinstance(found, Done), found
+
+
+async def shipped(client: Any, order: Order, part: ShipmentPart) -> None:
+    found = await perform(client, make_call(order, f"erp.ship:{part.shipment}", part))
+    assert isinstance(found, Done), found
+
+
+async def documents(tryton: RunningPartner, order: Order) -> Documents:
+    """What Tryton holds of an order."""
+    found: Documents = await tryton.control("GET", "/_documents")
+    return {
+        kind: [row for row in rows if order.number in (row["reference"] or "")] for kind, rows in found.items()
+    }
+
+
+async def test_order_is_placed_once_with_our_total(tryton: RunningPartner, client: Any) -> None:
+    order = order_over("HAM")
+    call = make_call(order, "erp.place_order", {}, dict(TAXES))
+    assert await probe(client, call) is None
+    first = await perform(client, call)
+    assert isinstance(first, Done)
+    assert await perform(client, call) == first == await probe(client, call)
+    sales = (await documents(tryton, order))["sales"]
+    assert [(sale["state"], sale["untaxed"], sale["tax"], sale["total"]) for sale in sales] == [
+        ("processing", "28.50", "5.42", "33.92")
+    ]
+
+
+@pytest.mark.parametrize("fault", [{"commit_then_drop": 1}, {"reset": 1}, {"commit_then_500": 1}])
+async def test_lost_answers_leave_one_order(tryton: RunningPartner, client: Any, fault: dict[str, Any]) -> None:
+    """Every write loses its answer; the order is driven on from where it stands."""
+    order = order_over("HAM")
+    call = make_call(order, "erp.place_order", {}, dict(TAXES))
+    await tryton.misbehave({**fault, "methods": ["POST"]})
+    assert isinstance(await perform(client, call), InDoubt)
+    await tryton.misbehave({})
+    assert await probe(client, call) is None
+    assert isinstance(await perform(client, call), Done)
+    assert len((await documents(tryton, order))["sales"]) == 1
+
+
+async def test_request_delivered_twice_leaves_one_order(tryton: RunningPartner, client: Any) -> None:
+    order = order_over("HAM")
+    await tryton.misbehave({"duplicate": 1, "paths": "sale.sale.create"})
+    await placed(client, order)
+    assert len((await documents(tryton, order))["sales"]) == 1
+
+
+async def test_two_warehouses_partial_shipments_and_exact_invoices(tryton: RunningPartner, client: Any) -> None:
+    """The cents of tax are ours, not what Tryton would round each part to."""
+    order = order_over("HAM", "BHX")
+    await placed(client, order)
+    parts = (
+        part_of(order, "1", "HAM", (0, "7", "7.00", "1.34")),
+        part_of(order, "2", "BHX", (0, "5", "5.00", "0.94"), (1, "1", "1.50", "0.29")),
+        part_of(order, "3", "HAM", (0, "12", "12.00", "2.28"), (1, "2", "3.00", "0.57")),
+    )
+    for part in parts:
+        await shipped(client, order, part)
+        await shipped(client, order, part)
+    found = await documents(tryton, order)
+    invoices = [(row["reference"], row["state"], row["untaxed"], row["tax"]) for row in found["invoices"]]
+    assert invoices == [(part.shipment, "posted", str(part.net.amount), str(part.tax.amount)) for part in parts]
+    goods = [(row["reference"], row["warehouse"], row["state"], [move["quantity"] for move in row["moves"]])
+             for row in found["shipments"]]  # fmt: skip
+    assert sorted(goods) == [
+        (parts[0].shipment, "HAM", "done", [7]), (parts[1].shipment, "BHX", "done", [5, 1]),
+        (parts[2].shipment, "HAM", "done", [12, 2]),
+    ]  # fmt: skip
+    assert sum(Decimal(row["tax"]) for row in found["invoices"]) == Decimal("5.42")
+
+
+async def test_lost_answers_leave_one_shipment_and_one_invoice(tryton: RunningPartner, client: Any) -> None:
+    """Each of Tryton's writes in turn loses its answer."""
+    order = order_over("HAM")
+    await placed(client, order)
+    part = part_of(order, "1", "HAM", (0, "7", "7.00", "1.33"))
+    call = make_call(order, f"erp.ship:{part.shipment}", part)
+    lost = 0
+    for method in ("out.write", "out.assign_force", "out.pack", "out.do", "invoice.post"):
+        await tryton.misbehave({"commit_then_drop": 1, "paths": method})
+        lost += isinstance(await perform(client, call), InDoubt)
+    await tryton.misbehave({})
+    assert lost >= 4
+    assert isinstance(await perform(client, call), Done)
+    assert await probe(client, call) is not None
+    found = await documents(tryton, order)
+    assert [row["state"] for row in found["shipments"]] == ["done"]
+    assert [row["state"] for row in found["invoices"]] == ["posted"]
+
+
+async def test_cancelled_before_and_after_a_shipment(tryton: RunningPartner, client: Any) -> None:
+    for ships in (False, True):
+        order = order_over("HAM")
+        await placed(client, order)
+        if ships:
+            await shipped(client, order, part_of(order, "1", "HAM", (0, "7", "7.00", "1.33")))
+        call = make_call(order, "erp.cancel_order", CANCEL)
+        assert isinstance(await perform(client, call), Done)
+        assert isinstance(await perform(client, call), Done)
+        assert await probe(client, call) is not None
+        found = await documents(tryton, order)
+        assert len(found["invoices"]) == int(ships)
+        assert {row["shipment_state"] for row in found["sales"]} <= {"sent", "none"}, found["sales"]
+
+
+async def test_refused_and_unavailable(tryton: RunningPartner, client: Any) -> None:
+    stranger = msgspec.structs.replace(order_over("HAM"), customer="C9999")
+    assert isinstance(await perform(client, make_call(stranger, "erp.place_order", {}, dict(TAXES))), Refused)
+    order = order_over("HAM")
+    wrong = msgspec.structs.replace(order, net=Money(Decimal("99.00"), "EUR"))
+    assert isinstance(await perform(client, make_call(wrong, "erp.place_order", {}, dict(TAXES))), Refused)
+    await tryton.misbehave({"status_429": 1, "retry_after": 7})
+    found = await perform(client, make_call(order_over("HAM"), "erp.place_order", {}, dict(TAXES)))
+    assert isinstance(found, Unavailable)
+    assert found.retry_after_seconds == 7
+
+
+@pytest.mark.parametrize(("feed", "count"), [("products", 240), ("customers", 48), ("prices", 1000), ("stock", 2)])
+async def test_feeds_tell_the_world(client: Any, feed: str, count: int) -> None:
+    read: Callable[..., Any] = CONNECTOR.feed(feed).read
+    cursor, keys = "", set()
+    for _ in range(50):
+        page = await read(client, "erp", cursor)
+        keys |= {fact.business_key for fact in page.facts}
+        cursor = page.cursor
+        if not page.more:
+            break
+    assert len(keys) >= count if feed == "prices" else len(keys) == count, sorted(keys)[:5]
