@@ -248,7 +248,9 @@ async def open_api(application: Application, connections: Sequence[OpenConnectio
     )  # fmt: skip
     console = open_console(application.pool, application.clock, application.control)
     try:
-        yield create_api(services, console_routes(console))
+        api = create_api(services, console_routes(console))
+        api.state.close_before_stop = (console.live.close,)
+        yield api
     finally:
         await console.live.close()
 

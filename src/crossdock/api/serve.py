@@ -51,6 +51,9 @@ async def serve_until(application: Litestar, host: str, port: int, stopping: asy
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         waiting.cancel()
+        # Pages that listen for ever would keep the server from ending.
+        for close in application.state.get("close_before_stop", ()):
+            await close()
         if not serving.done():
             server.stop()  # type: ignore[no-untyped-call]
         async with asyncio.timeout(SETTLE_SECONDS):
