@@ -40,8 +40,8 @@ def create_api(
     single = sorted({endpoint.path for endpoint in endpoints if not endpoint.path.startswith(tuple(MOUNTS))})
     mounts = [_mount(gateway, path) for path in MOUNTS]
     return Litestar(
-        [*mounts, asgi(single, copy_scope=False)(_at(gateway, "")), *handlers], openapi_config=None, debug=False, on_shutdown=list(on_shutdown),
-        exception_handlers={HTTPException: _elsewhere, Exception: _elsewhere},
+        [*mounts, asgi(single, copy_scope=False)(_at(gateway, "")), *handlers], openapi_config=None, debug=False,
+        on_shutdown=list(on_shutdown), exception_handlers={HTTPException: _elsewhere, Exception: _elsewhere},
     )  # fmt: skip
 
 

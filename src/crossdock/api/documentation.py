@@ -35,8 +35,14 @@ def documentation_endpoints(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ..
 
     own = (
         Endpoint("GET", "/openapi.json", show_openapi, "The OpenAPI document", "status", (Reply(200, "The document"),)),
-        Endpoint("GET", "/docs", show_documentation, "The documentation", "status", (Reply(200, "A page", None, "text/html"),)),
-        Endpoint("GET", "/docs.css", show_documentation_style, "Its style sheet", "status", (Reply(200, "CSS", None, "text/css"),)),
+        Endpoint(
+            "GET", "/docs", show_documentation, "The documentation", "status",
+            (Reply(200, "A page", None, "text/html"),),
+        ),
+        Endpoint(
+            "GET", "/docs.css", show_documentation_style, "Its style sheet", "status",
+            (Reply(200, "A style sheet", None, "text/css"),),
+        ),
     )  # fmt: skip
     document = make_document((*endpoints, *own))
     answers["openapi"] = Answer(200, msgspec.json.encode(document))
@@ -50,7 +56,9 @@ def _file(name: str) -> str:
 
 
 def _page(document: dict[str, Any]) -> str:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["schema"] = _shown
     return environment.from_string(_file("docs.html")).render(document=document)
 

@@ -1,7 +1,7 @@
 """The one way into the API: finds the endpoint, admits the caller, reads the message, answers; every answer is bounded,
 carries the security headers and is a document or a problem.
 
-It is a plain ASGI application over the table of endpoints, so that nothing runs on the hot path that is not written here.
+It is a plain ASGI application over the table of endpoints: nothing runs on the hot path that is not written here.
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ class Gateway:
             return problem_answer(problem, trace_id)
         except Exception as error:  # noqa: BLE001 the caller gets an answer whatever we did wrong
             trace_id = _trace_id(traceparent)
-            _LOG.error("api_defect", error=type(error).__name__, path=_route_of(scope), trace_id=trace_id, exc_info=True)
+            name = type(error).__name__
+            _LOG.error("api_defect", error=name, path=_route_of(scope), trace_id=trace_id, exc_info=True)
             problem = ApiProblem(500, "defect", "Something went wrong on our side.")
             return problem_answer(problem, trace_id)
 

@@ -161,6 +161,8 @@ def _refusal(acknowledgment: OrderAcknowledgment, headers: dict[str, str]) -> Ap
 async def list_orders(call: Call) -> Answer:
     """A page of orders, newest first; only those of the caller's channels."""
     query: OrderQuery = call.query
+    if query.placed_since is not None and not _EARLIEST < query.placed_since < _LATEST:
+        raise ApiProblem(422, "placed_since_absurd", "This is a time of another age.", field="placed_since")
     wanted = OrderFilter(
         text=query.text, customer=query.customer, sku=query.sku, state=query.state or "", channel=query.channel,
         placed_since=query.placed_since, channels=call.channels,

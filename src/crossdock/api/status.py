@@ -1,4 +1,4 @@
-"""Whether orders can be accepted, metrics, and the documentation. None of it needs a token; none of it names a person."""
+"""Whether orders can be accepted, and metrics. Neither needs a token; neither names a person."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def _gauges(overview: Overview) -> Iterable[Metric]:
     inbox = {
         "waiting": overview.facts_waiting, "early": overview.facts_early, "quarantined": overview.facts_quarantined,
     }  # fmt: skip
-    yield gauge("facts_in_state", "Facts in the inbox", ["state"], [((state,), count) for state, count in inbox.items()])
+    facts = [((state,), count) for state, count in inbox.items()]
+    yield gauge("facts_in_state", "Facts in the inbox", ["state"], facts)
     yield gauge("orders_held", "Held orders", ["cause"], [((row.cause,), row.count) for row in overview.holds])
     yield gauge("shipments_unpublished", "Shipments that a channel waits for", [], [((), overview.unpublished_count)])
     oldest = overview.oldest_waiting_step

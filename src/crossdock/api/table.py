@@ -41,7 +41,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint(
         "POST", "/v1/accounts/{code}:validate", validation.validate_account, "May this account buy?", "validation",
         (Reply(200, "Status and credit with their age", validation.AccountAnswer),),
-        scope="accounts:validate", body=validation.ValidateBody, body_media_type=_JSON, body_optional=True, problems=(404,),
+        scope="accounts:validate", body=validation.ValidateBody, body_media_type=_JSON, body_optional=True,
+        problems=(404,),
     ),
     Endpoint(
         "POST", "/v1/orders", orders.place_order, "Place an order", "orders",
@@ -73,7 +74,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     ),
     Endpoint(
         "GET", "/v1/holds", operations.show_holds, "Held orders, oldest first", "operations",
-        (Reply(200, "A page, and counts by cause", operations.HoldPage),), scope="holds:read", query=operations.HoldQuery,
+        (Reply(200, "A page, and counts by cause", operations.HoldPage),),
+        scope="holds:read", query=operations.HoldQuery,
     ),
     Endpoint(
         "POST", "/v1/holds:release", operations.release_holds, "Accept held orders after all", "operations",
@@ -90,12 +92,14 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         (Reply(200, "All connections", operations.ConnectionPage),), scope="connections:read",
     ),
     Endpoint(
-        "POST", "/v1/connections/{name}:pause", operations.pause_connection, "Send nothing to a partner", "operations",
-        (Reply(200, "The connection", ConnectionState),), scope="connections:write", body_optional=True, problems=(404,),
+        "POST", "/v1/connections/{name}:pause", operations.pause_connection, "Send nothing to it", "operations",
+        (Reply(200, "The connection", ConnectionState),),
+        scope="connections:write", body_optional=True, problems=(404,),
     ),
     Endpoint(
-        "POST", "/v1/connections/{name}:resume", operations.resume_connection, "Send to a partner again", "operations",
-        (Reply(200, "The connection", ConnectionState),), scope="connections:write", body_optional=True, problems=(404,),
+        "POST", "/v1/connections/{name}:resume", operations.resume_connection, "Send to it again", "operations",
+        (Reply(200, "The connection", ConnectionState),),
+        scope="connections:write", body_optional=True, problems=(404,),
     ),
     Endpoint(
         "GET", "/v1/quarantine", operations.show_quarantine, "What is parked, oldest first", "operations",
@@ -103,14 +107,14 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         scope="quarantine:read", query=operations.QuarantineQuery,
     ),
     Endpoint(
-        "POST", "/v1/quarantine:replay", operations.replay_quarantine, "Begin parked facts and steps again", "operations",
+        "POST", "/v1/quarantine:replay", operations.replay_quarantine, "Begin parked ones again", "operations",
         (Reply(200, "How many began again", operations.Replayed),),
         scope="quarantine:write", body=operations.ReplayBody, body_media_type=_JSON, problems=(404,),
     ),
     Endpoint(
         "POST", "/hooks/{connection}", hooks.receive_webhook, "A partner's signed webhook", "webhooks",
         (Reply(200, "Kept", hooks.Received),), headers=_WEBHOOK, problems=(401, 404, 413, 415, 422),
-        description="The body is the partner's own. Signed after Standard Webhooks; it is kept before it is acknowledged.",
+        description="The body is the partner's own, signed after Standard Webhooks; kept before it is acknowledged.",
     ),
     Endpoint(
         "GET", "/healthz", status.show_health, "Can orders be accepted?", "status",
