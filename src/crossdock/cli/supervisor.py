@@ -196,11 +196,15 @@ class Supervisor:
         """Until the ERP's feeds were read once and decided: before that, contract prices would be missing."""
         pool = await open_pool(address, size=1)
         try:
+            first_time = False
             for _ in range(int(FIRST_START_SECONDS_MAX / LOOK_SECONDS)):
                 feeds = [feed for feed in await read_feeds(pool, datetime.now(UTC)) if feed.connection == ERP]
-                waiting = (await read_overview(pool, datetime.now(UTC))).facts_waiting
-                if feeds and not waiting and all(feed.read_at is not None for feed in feeds):
-                    return
+                if feeds and all(feed.read_at is not None for feed in feeds):
+                    # Later starts have the prices from before and need not wait for what is still to be decided.
+                    if not first_time or not (await read_overview(pool, datetime.now(UTC))).facts_waiting:
+                        return
+                else:
+                    first_time = True
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             pool.terminate()
