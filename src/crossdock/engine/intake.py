@@ -25,7 +25,7 @@ from crossdock.model.orders import OrderAcknowledgment, OrderPlaced
 from crossdock.rules.accept import Acceptance, decide_acceptance
 from crossdock.rules.plan import plan_order
 
-BATCH_MAX: Final = 100
+BATCH_MAX: Final = 200
 _ACKNOWLEDGMENT: Final = msgspec.json.Decoder(OrderAcknowledgment)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import asyncpg
@@ -27,11 +28,21 @@ from crossdock.model.orders import Order
 from crossdock.policy.resilience import BreakerPolicy, RetryTable
 from crossdock.rules.breaker import Breaker, after_calls
 from crossdock.rules.decision import Decision, StepView, merge
-from crossdock.rules.outcome import NEEDS_ORDER, close_lines, complete, decide_done, decide_refused, is_completed
+from crossdock.rules.outcome import close_lines, complete, decide_done, decide_refused, is_completed
 from crossdock.rules.retry import Move, next_move
 
 NOTE_EVERY: Final = timedelta(seconds=1)
+QUIET_FOR: Final = timedelta(seconds=0.5)
+"""So long a breaker seen closed without failures is not read again while all calls succeed. Less than any open time
+that makes sense, so that a trial call of a half-open lane is never taken for a quiet one."""
 _ENCODER: Final = msgspec.json.Encoder()
+_ORDER: Final = msgspec.json.Decoder(Order)
+
+
+@lru_cache(maxsize=500)
+def decode_order(body: bytes) -> Order:
+    """An accepted order. Its steps come shortly after each other, so the last ones are kept."""
+    return _ORDER.decode(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,7 @@ class Recorder:
         self._clock = clock
         self._chance = chance
         self._noted: dict[str, datetime] = {}
+        self._quiet_until: dict[tuple[str, str], datetime] = {}
 
     async def record(self, worker: str, ended: Sequence[Ended]) -> None:
         """Write a batch of ends; what a lost lease no longer covers is kept as an attempt only."""
@@ -93,19 +105,22 @@ class Recorder:
         final = [item for item in ended if isinstance(item.answer, Done) or _is_fail(moves[id(item)])]
         if not final:
             return
+        orders = {item.step.order_id: decode_order(item.step.order_body) for item in final}
+        # An order that was refused, held and released has a new body; a step of its earlier round has the old one.
+        renewed = [order_id for order_id in orders if _was_refused(locked[order_id])]
+        orders.update(await read_orders(connection, renewed))
         looked_at = {
             item.step.order_id for item in final
-            if not isinstance(item.answer, Done) or item.step.operation in NEEDS_ORDER
+            if not isinstance(item.answer, Done) or item.step.operation == "wms.cancel"
             or locked[item.step.order_id].progress.state in ("cancelled", "held")
         }  # fmt: skip
-        orders = await read_orders(connection, sorted(looked_at))
         views = await read_step_views(connection, sorted(looked_at))
         folds: dict[int, _Fold] = {}
         failed: list[tuple[int, str]] = []
         for item in final:
             order_id = item.step.order_id
             fold = folds.setdefault(order_id, _Fold(locked[order_id], Decision(locked[order_id].progress)))
-            decision = self._decide_one(item, fold, orders.get(order_id), views.get(order_id, ()), now)
+            decision = self._decide_one(item, fold, orders[order_id], views.get(order_id, ()), now)
             if decision is None:
                 continue
             if not isinstance(item.answer, Done):
@@ -114,13 +129,13 @@ class Recorder:
             fold.ended += 1
         await ledger.fail_steps(connection, failed, now)
         folded = [fold for fold in folds.values() if fold.ended]
-        await self._close(connection, folded, orders, now)
+        self._close(folded, orders, now)
         await write_decisions(connection, [
-            OrderDecision(fold.locked, fold.decision, orders.get(fold.locked.order_id), fold.ended) for fold in folded
+            OrderDecision(fold.locked, fold.decision, orders[fold.locked.order_id], fold.ended) for fold in folded
         ], now)  # fmt: skip
 
     def _decide_one(
-        self, item: Ended, fold: _Fold, order: Order | None, views: Sequence[StepView], now: datetime
+        self, item: Ended, fold: _Fold, order: Order, views: Sequence[StepView], now: datetime
     ) -> Decision | None:
         view = StepView(item.step.name, item.step.connection, item.step.operation, "done")
         if isinstance(item.answer, Done):
@@ -134,22 +149,15 @@ class Recorder:
                 views,
                 now,
             )
-        if order is None:
-            return None
         plan = self._plans.plans[order.plan]
         return decide_refused(order, fold.decision.progress, view, item.answer, views, plan, now)
 
-    async def _close(self, connection: Any, folds: Sequence[_Fold], orders: dict[int, Order], now: datetime) -> None:
+    def _close(self, folds: Sequence[_Fold], orders: Mapping[int, Order], now: datetime) -> None:
         """Complete orders whose last step has ended."""
         last = [
             fold for fold in folds
             if fold.locked.steps_open - fold.ended + len(fold.decision.steps) == 0 and not fold.decision.cancel_steps
         ]  # fmt: skip
-        unread = [
-            fold.locked.order_id for fold in last
-            if fold.decision.progress.state == "accepted" and fold.locked.order_id not in orders
-        ]  # fmt: skip
-        orders.update(await read_orders(connection, unread))
         for fold in last:
             progress = fold.decision.progress
             if progress.state == "accepted":
@@ -190,10 +198,13 @@ class Recorder:
         for item in ended:
             down = isinstance(item.answer, Unavailable | InDoubt)
             calls.setdefault((item.step.connection, item.step.operation), []).append(not down)
+        if all(all(ends) and now < self._quiet_until.get(lane, now) for lane, ends in calls.items()):
+            return
         for row in await ledger.read_lanes(connection, sorted(calls)):
             key = (row["connection"], row["operation"])
             before = Breaker(row["state"], row["failures"], row["opened_at"], row["retry_at"])
             after = after_calls(before, calls[key], now, self._breaker)
+            self._quiet_until[key] = now + QUIET_FOR if after == Breaker() else now
             if after != before:
                 await ledger.write_lane(connection, *key, after.state, after.failures, after.opened_at, after.retry_at)
 
@@ -201,6 +212,10 @@ class Recorder:
 def _asked_to_wait(error: CrossdockError) -> float | None:
     source = error if isinstance(error, Unavailable) else error.__cause__
     return source.retry_after_seconds if isinstance(source, Unavailable) else None
+
+
+def _was_refused(locked: LockedOrder) -> bool:
+    return any(name.startswith("refused:") for name in locked.progress.milestones)
 
 
 def _is_fail(move: Move | None) -> bool:

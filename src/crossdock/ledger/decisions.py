@@ -91,7 +91,7 @@ async def write_decisions(connection: Connection, decided: Sequence[OrderDecisio
         (item.locked.order_id, item.decision.steps) for item in decided if item.decision.steps
     ], now)  # fmt: skip
     await _cancel_steps(connection, decided, now)
-    await connection.execute(_SQL["unblock_steps"], [item.locked.order_id for item in decided], now)
+    await _unblock_steps(connection, decided, now)
     await _lock_figures(connection, decided)
     await _write_credit(connection, decided)
     await _write_stock(connection, decided, now)
@@ -146,6 +146,16 @@ async def insert_steps(
         await connection.execute(
             _WRITE["insert_steps"], order_ids, names, connections, operations, needs, payloads, now
         )
+
+
+async def _unblock_steps(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:
+    """Steps that waited for what ended now; orders without open steps have none."""
+    going_on = [
+        item.locked.order_id for item in decided
+        if item.locked.steps_open + len(item.decision.steps) - item.steps_ended > 0
+    ]  # fmt: skip
+    if going_on:
+        await connection.execute(_SQL["unblock_steps"], going_on, now)
 
 
 async def _cancel_steps(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:

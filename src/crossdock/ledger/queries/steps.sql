@@ -63,7 +63,9 @@ FROM unnest($2::bigint[], $3::text[], $4::integer[], $5::text[], $6::json[], $7:
             $10::text[], $11::text[], $12::text[], $13::timestamptz[])
   AS e (order_id, name, attempt, state, result, external_id, exchanges, error_kind, error_code, error_message,
         next_action, due_at)
-WHERE s.order_id = e.order_id AND s.name = e.name AND s.attempt = e.attempt AND s.leased_by = $1 AND s.state = 'sending'
+WHERE s.order_id = e.order_id AND s.name = e.name
+  -- The fence. So written that the primary key leads: as plain conditions, the planner takes them for very selective.
+  AND CASE WHEN s.leased_by = $1 AND s.state = 'sending' THEN s.attempt END = e.attempt
 RETURNING s.order_id, s.name;
 
 -- name: fail_steps

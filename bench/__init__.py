@@ -1,0 +1,1 @@
+"""Measures of speed and size: `python -m bench` writes `bench/results/latest.jsonl`."""

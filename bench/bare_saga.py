@@ -1,0 +1,59 @@
+"""The baseline: a set-based saga on bare PostgreSQL without any domain. Accept, five deliveries, completion.
+
+Orders arrive in batches of 100 as they do at our intake; deliveries are claimed and recorded up to 500 at a time. Each
+claim and each record is a commit of its own: what is sent was promised before, what was answered is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from crossdock.ledger.database import open_pool
+
+ACCEPT_BATCH = 100
+CLAIM_BATCH = 500
+_TEXT = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+_PARTS = re.split(r"^-- name: (\w+)\s*$", _TEXT, flags=re.MULTILINE)[1:]
+_SQL = dict(zip(_PARTS[::2], _PARTS[1::2], strict=True))
+
+
+async def run_bare_saga(dsn: str, orders: int, body: bytes) -> float:
+    """Orders a second, from the first arrival to the last completion."""
+    pool = await open_pool(dsn, size=4)
+    await pool.execute(_SQL["schema"])
+    started = time.perf_counter()
+    accepting = asyncio.create_task(_accept(pool, orders, body))
+    completed = 0
+    log: list[tuple[int, int]] = []
+    while completed < orders:
+        completed += await _deliver(pool, log)
+    seconds = time.perf_counter() - started
+    await accepting
+    if len(log) != 5 * orders:
+        raise RuntimeError(f"{len(log)} deliveries of {5 * orders}")
+    await pool.close()
+    return orders / seconds
+
+
+async def _accept(pool: Any, orders: int, body: bytes) -> None:
+    for start in range(0, orders, ACCEPT_BATCH):
+        ids = list(range(start, min(start + ACCEPT_BATCH, orders)))
+        await pool.execute(_SQL["accept"], ids, [f"SAGA-{number}" for number in ids], [body] * len(ids))
+
+
+async def _deliver(pool: Any, log: list[tuple[int, int]]) -> int:
+    """Claim, send and record one batch; return how many orders it completed."""
+    claimed = await pool.fetch(_SQL["claim"], CLAIM_BATCH)
+    if not claimed:
+        await asyncio.sleep(0.001)
+        return 0
+    sent = [(row[0], row[1]) for row in claimed]
+    log.extend(sent)
+    ended = await pool.fetch(
+        _SQL["record"], [order for order, _ in sent], [place for _, place in sent], [b"{}"] * len(sent)
+    )
+    return sum(row[0] for row in ended)

@@ -1,0 +1,47 @@
+"""The whole order path in one process: arrival, acceptance, plan, five steps at null partners, completion."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from bench.world import IN_FLIGHT, make_arrivals, open_bench_world
+from crossdock.ledger.acceptance import Arrival
+from tests.integration.engine.bench_world import World
+
+STEPS = 5
+
+
+async def run_order_path(dsn: str, orders: int) -> float:
+    """Orders a second, from the first arrival to the last completion, counted by the partners and the ledger."""
+    async with open_bench_world(dsn) as world:
+        return await measure(world, make_arrivals(0, orders))
+
+
+async def measure(world: World, arrivals: list[Arrival]) -> float:
+    before = await _completed(world)
+    worker = asyncio.create_task(world.make_worker("bench").run())
+    started = time.perf_counter()
+    room = asyncio.Semaphore(IN_FLIGHT)
+
+    async def place(arrival: Arrival) -> None:
+        async with room:
+            answer = await world.intake.place(arrival)
+            if answer.acknowledgment is None or answer.acknowledgment.state != "accepted":
+                raise RuntimeError(f"not accepted: {answer}")
+
+    await asyncio.gather(*(place(arrival) for arrival in arrivals))
+    async with asyncio.timeout(120):
+        while await _completed(world) - before < len(arrivals):  # noqa: ASYNC110 - the state is in the database
+            await asyncio.sleep(0.02)
+    seconds = time.perf_counter() - started
+    worker.cancel()
+    await asyncio.gather(worker, return_exceptions=True)
+    made = sum(len(partner.log) for partner in world.partners.values())
+    if made < STEPS * len(arrivals):
+        raise RuntimeError(f"{made} deliveries of {STEPS * len(arrivals)}")
+    return len(arrivals) / seconds
+
+
+async def _completed(world: World) -> int:
+    return int(await world.pool.fetchval("SELECT count(*) FROM order_progress WHERE state = 'completed'"))
