@@ -16,11 +16,11 @@ CONNECTOR = Connector(
     open=open_tryton,
     operations=(
         Operation(
-            "erp.place_order", perform_many=place_orders, probe=find_order, batch_max=20, concurrency=2,
+            "erp.place_order", perform_many=place_orders, probe=find_order, batch_max=20, concurrency=1,
             settle_seconds=2.0, timeout_seconds=60.0,
         ),
         Operation(
-            "erp.ship", perform=ship, probe=find_shipment, concurrency=4, settle_seconds=2.0, timeout_seconds=60.0,
+            "erp.ship", perform=ship, probe=find_shipment, concurrency=1, settle_seconds=2.0, timeout_seconds=60.0,
         ),
         Operation("erp.cancel_order", perform=cancel_order, probe=find_cancellation, timeout_seconds=60.0),
     ),

@@ -103,8 +103,7 @@ async def read_prices(client: TrytonClient, connection: str, cursor: str) -> Pag
     for row in rows:
         price = price_of(row, lists[row["price_list"]], products[row["product"]])
         if price is not None:
-            key = f"{price.agreement}/{price.sku}/{price.quantity_min}"
-            facts.append(published(connection, "price.published", key, price, _day()))
+            facts.append(published(connection, "price.published", price.agreement, price, _day()))
     return _page(facts, rows, PRICE_PAGE)
 
 

@@ -192,9 +192,11 @@ def price_of(row: Mapping[str, Any], list_name: str, sku: str) -> PriceAgreement
         price = Decimal(row["formula"])
     except ArithmeticError:
         return None
+    quantity_min = quantity_of(row["quantity"] or 1)
     return PriceAgreement(
-        agreement=list_name, sku=sku, unit_price=Money(price, currency), price_group=group,
-        quantity_min=quantity_of(row["quantity"] or 1),
+        # One agreement is one price: the list's name alone would stand for thousands of them.
+        agreement=f"{list_name}/{sku}/{quantity_min}", sku=sku, unit_price=Money(price, currency), price_group=group,
+        quantity_min=quantity_min,
     )  # fmt: skip
 
 
