@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -76,6 +76,8 @@ class TrytonClient:
         self._context: dict[str, Any] = {}
         self._sign_in = asyncio.Lock()
         self._reading = asyncio.Lock()
+        self._writing = asyncio.Lock()
+        self._freely: nullcontext[None] = nullcontext()
         self._order_locks: dict[str, asyncio.Lock] = {}
         self.references = References()
 
@@ -184,10 +186,12 @@ class TrytonClient:
         writes = method.rsplit(".", 1)[-1] not in _READS and method != "common.db.login"
         body = {"id": 1, "method": method, "params": to_wire(parameters)}
         headers = {"authorization": authorization} if authorization else {}
-        answer = await self._session.request(
-            recorder, "POST", self._path, write=writes, json=body, headers=headers, expected=(200, 401),
-            reads_json=False,
-        )  # fmt: skip
+        # Tryton locks tables for numbers, credit limits and postings: writes side by side only wait for each other.
+        async with self._writing if writes else self._freely:
+            answer = await self._session.request(
+                recorder, "POST", self._path, write=writes, json=body, headers=headers, expected=(200, 401),
+                reads_json=False,
+            )  # fmt: skip
         if answer.status == 401:
             return None
         decoded: dict[str, Any] = from_wire(answer.decode(dict[str, Any]))

@@ -21,6 +21,11 @@ from crossdock.model.fulfilment import PartLine, ShipmentPart
 
 _SHIPMENT: Final = "stock.shipment.out"
 _SHIPMENT_FIELDS: Final = ("number", "reference", "state", "_timestamp")
+# State -> the button that is due and the state that it leads to.
+_NEXT: Final[Mapping[str, tuple[str, str]]] = {
+    "draft": ("wait", "waiting"), "waiting": ("assign_force", "assigned"), "assigned": ("pack", "packed"),
+    "picked": ("pack", "packed"), "packed": ("do", "done"), "shipped": ("do", "done"),
+}  # fmt: skip
 _INVOICE_FIELDS: Final = ("number", "reference", "state", "untaxed_amount", "tax_amount", "taxes")
 
 
@@ -33,8 +38,7 @@ async def ship(client: TrytonClient, call: Call) -> Done:
         if shipment is None:
             shipment = await _take_over(client, call, part, references)
         await _drive(client, call, shipment)
-        sale = await _sale(client, call)
-        invoice = await _invoice(client, call, shipment["id"], sale)
+        invoice = await _invoice(client, call, shipment["id"])
         return await _post(client, call, part, shipment, invoice, references)
 
 
@@ -137,15 +141,12 @@ async def _waiting(
 
 async def _drive(client: TrytonClient, call: Call, shipment: Mapping[str, Any]) -> None:
     """Forced: the goods have left, whatever Tryton believes to be in stock."""
-    number = [shipment["id"]]
-    state = ""
-    for _ in range(6):
-        state = (await client.call(call, f"model.{_SHIPMENT}.read", number, ["state"]))[0]["state"]
-        button = {"draft": "wait", "waiting": "assign_force", "assigned": "pack", "picked": "pack", "packed": "do",
-                  "shipped": "do"}.get(state)  # fmt: skip
-        if button is None:
+    state = str(shipment["state"])
+    for _ in range(len(_NEXT)):
+        if state not in _NEXT:
             break
-        await client.call(call, f"model.{_SHIPMENT}.{button}", number)
+        button, state = _NEXT[state]
+        await client.call(call, f"model.{_SHIPMENT}.{button}", [shipment["id"]])
     if state != "done":
         raise Refused(
             "erp_shipment_stuck", f"The shipment in Tryton is {state} and cannot be done.",
@@ -158,14 +159,14 @@ async def _invoices(client: TrytonClient, call: Call, shipment: int) -> list[dic
     return await client.rows(call, "account.invoice", domain, _INVOICE_FIELDS)
 
 
-async def _invoice(client: TrytonClient, call: Call, shipment: int, sale: int) -> dict[str, Any]:
+async def _invoice(client: TrytonClient, call: Call, shipment: int) -> dict[str, Any]:
     """Tryton makes the invoice after the goods issue, in a transaction of its own that can be missing."""
     for attempt in range(2):
         found = await _invoices(client, call, shipment)
         if found:
             return found[0]
         if attempt == 0:
-            await client.call(call, "model.sale.sale.process", [sale])
+            await client.call(call, "model.sale.sale.process", [await _sale(client, call)])
     raise Unavailable("erp_invoice_missing", "Tryton has not yet made the invoice of this shipment.")
 
 

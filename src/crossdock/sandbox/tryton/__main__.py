@@ -81,7 +81,8 @@ async def _stand_in_front(
 ) -> int:
     storage = Storage(place.home / "tryton.sqlite")
     async with asyncpg.create_pool(place.dsn(), min_size=0, max_size=2) as pool:
-        runner = web.AppRunner(Proxy(place.url, client, storage, pool).application(), access_log=None, shutdown_timeout=3)
+        proxy = Proxy(place.url, client, storage, pool)
+        runner = web.AppRunner(proxy.application(), access_log=None, shutdown_timeout=3)
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", port, backlog=512).start()

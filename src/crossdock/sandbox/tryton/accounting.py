@@ -110,7 +110,9 @@ async def _sequence_type(rpc: Rpc, name: str) -> int:
 
 
 async def _taxes(rpc: Rpc, company: int) -> dict[str, int]:
-    account = await rpc.find_one("account.account", ("name", "ilike", "%tax%"), ("closed", "!=", True), ("type", "!=", None))
+    account = await rpc.find_one(
+        "account.account", ("name", "ilike", "%tax%"), ("closed", "!=", True), ("type", "!=", None)
+    )
     found = {}
     for code, rate in TAX_CODES.values():
         existing = await rpc.find("account.tax", ("name", "=", code))

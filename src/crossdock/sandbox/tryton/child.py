@@ -64,10 +64,14 @@ def kept_secret(path: Path) -> str:
 
 
 def write_configuration(place: Place) -> None:
-    """No worker queue, no cron; sessions long enough for a batch system; a small cache is enough for the demo."""
+    """No worker queue, no cron; sessions long enough for a batch system.
+
+    More than the usual 5 retries of what PostgreSQL could not serialise: Tryton runs at REPEATABLE READ.
+    """
     text = f"""[database]
 uri = {place.database_url}
 list = False
+retry = 20
 [web]
 listen = 127.0.0.1:{place.port}
 [session]

@@ -29,6 +29,9 @@ READS: Final = frozenset({
 _PASSED_ON: Final = ("authorization", "content-type")
 
 
+Answer = Callable[[web.Request], Awaitable[web.Response]]
+
+
 class Rpc(msgspec.Struct):
     """The envelope of Tryton's JSON-RPC."""
 
@@ -90,7 +93,8 @@ class Proxy:
             return web.Response(status=500, text="the sandbox was told to fail after the work")
         if fate.after == "truncate":
             answer = answer[: len(answer) // 2]
-        return web.Response(body=answer, status=status, content_type="application/json" if status == 200 else "text/plain")
+        kind = "application/json" if status == 200 else "text/plain"
+        return web.Response(body=answer, status=status, content_type=kind)
 
     async def _forward(self, request: web.Request, body: bytes, method: str, writes: bool) -> tuple[int, bytes]:
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
@@ -131,7 +135,7 @@ class Proxy:
 
     async def _documents(self, request: web.Request) -> web.Response:
         """`?kind=sales&after=0`; without a kind, the first page of each."""
-        wanted = request.query.get("kind")
+        wanted = request.query.get("kind", "")
         kinds = [wanted] if wanted in self._queries else list(self._queries)
         after = int(request.query.get("after") or 0)
         found: dict[str, list[dict[str, Any]]] = {}
@@ -152,7 +156,7 @@ class Proxy:
         return _json(self.faults.plan)
 
 
-def _control(answer: Callable[[web.Request], Awaitable[web.Response]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _control(answer: Answer) -> Answer:
     async def guarded(request: web.Request) -> web.Response:
         if "origin" in request.headers:
             return _json({"error": "controls are not for web pages"}, 403)

@@ -143,7 +143,10 @@ async def _seed_price_lists(rpc: Rpc, world: World, products: Mapping[str, int],
             prices = [price for price in world.prices if price.group == group and price.currency == currency]
             prices.sort(key=lambda price: (price.sku, -price.quantity_min))
             lines = [
-                {"product": products[price.sku], "quantity": float(price.quantity_min), "formula": str(price.unit_price)}
+                {
+                    "product": products[price.sku], "quantity": float(price.quantity_min),
+                    "formula": str(price.unit_price),
+                }
                 for price in prices
             ]  # fmt: skip
             found[name] = (await rpc.create("product.price_list", [{
@@ -218,7 +221,8 @@ async def _seed_stock(
         ])  # fmt: skip
         rows = [
             {
-                "product": products[product.sku], "unit": units[product.base_unit], "quantity": float(dict(product.stock)[warehouse]),
+                "product": products[product.sku], "unit": units[product.base_unit],
+                "quantity": float(dict(product.stock)[warehouse]),
                 "from_location": lost, "to_location": storage, "company": books.company, "effective_date": today,
                 "planned_date": today,
             }
