@@ -41,7 +41,9 @@ def create_api(
     mounts = [_mount(gateway, path) for path in MOUNTS]
     return Litestar(
         [*mounts, asgi(single, copy_scope=False)(_at(gateway, "")), *handlers], openapi_config=None, debug=False,
-        on_shutdown=list(on_shutdown), exception_handlers={HTTPException: _elsewhere, Exception: _elsewhere},
+        # Logging is set up by the process, not by a library.
+        logging_config=None, on_shutdown=list(on_shutdown),
+        exception_handlers={HTTPException: _elsewhere, Exception: _elsewhere},
     )  # fmt: skip
 
 

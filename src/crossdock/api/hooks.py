@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -10,8 +11,10 @@ import structlog
 
 from crossdock.api.answers import Answer, ApiProblem, json_answer
 from crossdock.api.endpoint import Call
+from crossdock.api.services import WebhookDoor
 from crossdock.kit.webhooks import verify
-from crossdock.model.errors import Invalid
+from crossdock.model.errors import Invalid, Unavailable
+from crossdock.model.facts import Fact
 
 _LOG: Final = structlog.get_logger("crossdock.api")
 READ_SECONDS_MAX: Final = 15.0
@@ -21,6 +24,15 @@ class Received(msgspec.Struct, frozen=True):
     """How many facts were new; a webhook that came before has none."""
 
     facts: int
+
+
+async def _read(door: WebhookDoor, name: str, call: Call) -> Sequence[Fact]:
+    """What the webhook says; a thin one is completed at the partner, for which there is a limit."""
+    try:
+        async with asyncio.timeout(READ_SECONDS_MAX):
+            return await door.read(door.client, name, call.headers, call.raw)
+    except TimeoutError:
+        raise Unavailable("partner_silent", "What the webhook names could not be read in time.") from None
 
 
 async def receive_webhook(call: Call) -> Answer:
@@ -38,8 +50,7 @@ async def receive_webhook(call: Call) -> Answer:
     span = services.tracing.start("webhook.receive", call.traceparent, attributes={"connection": name})
     traceparent = span.traceparent if span is not None else call.traceparent
     try:
-        async with asyncio.timeout(READ_SECONDS_MAX):
-            facts = await door.read(door.client, name, call.headers, call.raw)
+        facts = await _read(door, name, call)
         if traceparent:
             facts = [msgspec.structs.replace(fact, traceparent=fact.traceparent or traceparent) for fact in facts]
         count = await services.intake.record(facts)

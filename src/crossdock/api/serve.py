@@ -41,7 +41,9 @@ async def serve_until(application: Litestar, host: str, port: int, stopping: asy
     """Serve until `stopping` is set; requests under way are let finish."""
     server = Server(
         application, address=host, port=port, interface=Interfaces.ASGI, http=HTTPModes.http1, backlog=BACKLOG,
-        backpressure=REQUESTS_WAITING_MAX, log_access=False, websockets=False,
+        backpressure=REQUESTS_WAITING_MAX, websockets=False,
+        # Logging is ours: the server would set up handlers of its own.
+        log_enabled=False, log_access=False,
         # Buffers of a connection are bounded: a caller that drips its header holds little.
         http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=256 * 1024, pipeline_flush=False),
     )  # fmt: skip

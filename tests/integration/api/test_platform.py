@@ -57,6 +57,23 @@ async def test_without_products_there_is_no_health(database_url: str) -> None:
         assert (await api.http.get("/healthz")).status_code == 503
 
 
+async def test_without_a_database_everything_is_refused_for_now(api: Api) -> None:
+    token = await api.token("shop-1")
+    api.pool.terminate()
+    assert (await api.http.get("/healthz")).status_code == 503
+    for path in ("/v1/orders", "/metrics"):
+        answer = await api.http.get(path, headers={"Authorization": f"Bearer {token}"})
+        assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+        assert answer.headers["retry-after"] == "1"
+    # Who cannot be asked for is not let in, and an order that cannot be kept is not acknowledged.
+    form = {"grant_type": "client_credentials"}
+    assert (await api.http.post("/oauth/token", data=form, auth=("shop-1", "x"))).status_code == 503
+    assert (await api.http.get("/v1/orders", headers={"Authorization": "Bearer x"})).status_code == 503
+    assert (await api.place("S-1")).status_code == 503
+    body = order_body("W-1")
+    assert (await api.http.post("/hooks/shop", content=body, headers=_signed(body))).status_code == 503
+
+
 async def test_metrics_count_answers_and_name_nobody(api: Api) -> None:
     await api.place("S-1")
     text = (await api.http.get("/metrics")).text
