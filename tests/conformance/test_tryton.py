@@ -50,7 +50,8 @@ Documents = dict[str, list[dict[str, Any]]]
 @pytest.fixture(scope="module")
 def tryton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPartner]:
     if URL:
-        yield RunningPartner("tryton", subprocess.Popen(["true"], text=True), URL, PASSWORD)
+        with subprocess.Popen([sys.executable, "-c", ""], text=True) as nothing:
+            yield RunningPartner("tryton", nothing, URL, PASSWORD)
         return
     home = tmp_path_factory.mktemp("tryton")
     postgres = EmbeddedPostgres(home / "postgres")
