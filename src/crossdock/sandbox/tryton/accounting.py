@@ -38,7 +38,11 @@ async def seed_books(rpc: Rpc, say: Callable[[str], None]) -> Books:
     await _fiscal_years(rpc, company)
     taxes = await _taxes(rpc, company)
     terms = await _terms(rpc)
-    await rpc.call("model.account.configuration.write", [1], {"tax_rounding": "line"})
+    await rpc.call("model.account.configuration.write", [1], {
+        "tax_rounding": "line",
+        # Where the cents go that an invoice in another currency does not come out even by.
+        "currency_exchange_credit_account": revenue, "currency_exchange_debit_account": expense,
+    })  # fmt: skip
     await rpc.call("model.sale.configuration.write", [1], {
         "sale_invoice_method": "fulfillment", "sale_shipment_method": "order",
     })  # fmt: skip
