@@ -17,7 +17,7 @@ from crossdock.cli.supervisor import RunOptions, Supervisor
 
 @click.command(epilog=HELP)
 @click.option("--demo", is_flag=True, help="Bring the real ERP and the sandbox partners up too.")
-@click.option("--orders-per-second", type=click.FloatRange(0, 200), default=1.0, show_default=True,
+@click.option("--orders-per-second", type=click.FloatRange(0, 200), default=0.5, show_default=True,
               help="Pace of the stream of orders; 0 for none.")  # fmt: skip
 @click.option("--duration", type=click.FloatRange(0), default=0.0, help="End after so many seconds of orders.")
 @click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="Worker processes.")
