@@ -9,8 +9,9 @@ import asyncio
 import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Final
+from typing import Any, Final
 
+import structlog
 import uvloop
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -20,7 +21,9 @@ from litestar import Litestar
 ApplicationFactory = Callable[[], AbstractAsyncContextManager[Litestar]]
 BACKLOG: Final = 1024
 REQUESTS_WAITING_MAX: Final = 1024
-SETTLE_SECONDS: Final = 10.0
+GRACE_SECONDS: Final = 2.0
+SETTLE_SECONDS: Final = 5.0
+_LOG: Final = structlog.get_logger("crossdock.api")
 
 
 def serve(application_factory: ApplicationFactory, host: str, port: int) -> None:
@@ -38,9 +41,26 @@ async def _serve(application_factory: ApplicationFactory, host: str, port: int) 
 
 
 async def serve_until(application: Litestar, host: str, port: int, stopping: asyncio.Event) -> None:
-    """Serve until `stopping` is set; requests under way are let finish."""
+    """Serve until `stopping` is set; requests under way are let finish, streams that go on are ended."""
+    underway: set[asyncio.Task[Any]] = set()
+
+    async def tracked(scope: Any, receive: Any, send: Any) -> None:
+        task = asyncio.current_task()
+        if task is None or scope["type"] == "lifespan":
+            await application(scope, receive, send)
+            return
+        underway.add(task)
+        try:
+            await application(scope, receive, send)
+        except asyncio.CancelledError:
+            # Ended by us below: the sender sees the connection close.
+            if not stopping.is_set():
+                raise
+        finally:
+            underway.discard(task)
+
     server = Server(
-        application, address=host, port=port, interface=Interfaces.ASGI, http=HTTPModes.http1, backlog=BACKLOG,
+        tracked, address=host, port=port, interface=Interfaces.ASGI, http=HTTPModes.http1, backlog=BACKLOG,
         backpressure=REQUESTS_WAITING_MAX, websockets=False,
         # Logging is ours: the server would set up handlers of its own.
         log_enabled=False, log_access=False,
@@ -49,14 +69,15 @@ async def serve_until(application: Litestar, host: str, port: int, stopping: asy
     )  # fmt: skip
     serving = asyncio.create_task(server.serve(), name="http")
     waiting = asyncio.create_task(stopping.wait())
-    try:
-        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-        # Pages that listen for ever would keep the server from ending.
-        for close in application.state.get("close_before_stop", ()):
-            await close()
-        if not serving.done():
-            server.stop()  # type: ignore[no-untyped-call]
-        async with asyncio.timeout(SETTLE_SECONDS):
-            await serving
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if serving.done():
+        await serving
+        return
+    server.stop()  # type: ignore[no-untyped-call]
+    await asyncio.wait({serving}, timeout=GRACE_SECONDS)
+    for task in tuple(underway):
+        task.cancel()
+    await asyncio.wait({serving}, timeout=SETTLE_SECONDS)
+    if not serving.done():
+        _LOG.warning("http_did_not_settle", requests=len(underway))
