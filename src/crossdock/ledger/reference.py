@@ -6,6 +6,7 @@ order). A transaction that reads a newer version than the cache has loads just t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -26,6 +27,8 @@ class ReferenceCache:
 
     def __init__(self) -> None:
         self._version = -1
+        # Intake, decider and quotes share this view: an older read must not overtake a newer one.
+        self._catching_up = asyncio.Lock()
         self._products: dict[str, Product] = {}
         self._codes: dict[str, tuple[str, str]] = {}
         self._agreements: dict[str, dict[str, PriceAgreement]] = {}
@@ -38,23 +41,29 @@ class ReferenceCache:
         return not self._products
 
     async def catch_up(self, connection: Connection, version: int) -> Reference:
-        if version > self._version:
-            since = self._version
-            for row in await connection.fetch(_SQL["read_changed_products"], since):
-                product = _PRODUCT.decode(row[0])
-                self._products[product.sku] = product
-                for pack in product.packs:
-                    if pack.gtin:
-                        self._codes[pack.gtin] = (product.sku, pack.unit)
-            for row in await connection.fetch(_SQL["read_changed_agreements"], since):
-                agreement = _AGREEMENT.decode(row[0])
-                self._agreements.setdefault(agreement.sku, {})[agreement.agreement] = agreement
-                self._sorted.pop(agreement.sku, None)
-            for row in await connection.fetch(_SQL["read_changed_customers"], since):
-                customer = _CUSTOMER.decode(row[0])
-                self._customers[customer.code] = customer
-            for sku, agreements in self._agreements.items():
-                if sku not in self._sorted:
-                    self._sorted[sku] = sorted(agreements.values(), key=lambda item: item.quantity_min, reverse=True)
-            self._version = version
+        if version <= self._version:
+            return self.current
+        async with self._catching_up:
+            if version > self._version:
+                await self._load(connection, version)
         return self.current
+
+    async def _load(self, connection: Connection, version: int) -> None:
+        since = self._version
+        for row in await connection.fetch(_SQL["read_changed_products"], since):
+            product = _PRODUCT.decode(row[0])
+            self._products[product.sku] = product
+            for pack in product.packs:
+                if pack.gtin:
+                    self._codes[pack.gtin] = (product.sku, pack.unit)
+        for row in await connection.fetch(_SQL["read_changed_agreements"], since):
+            agreement = _AGREEMENT.decode(row[0])
+            self._agreements.setdefault(agreement.sku, {})[agreement.agreement] = agreement
+            self._sorted.pop(agreement.sku, None)
+        for row in await connection.fetch(_SQL["read_changed_customers"], since):
+            customer = _CUSTOMER.decode(row[0])
+            self._customers[customer.code] = customer
+        for sku, agreements in self._agreements.items():
+            if sku not in self._sorted:
+                self._sorted[sku] = sorted(agreements.values(), key=lambda item: item.quantity_min, reverse=True)
+        self._version = version
