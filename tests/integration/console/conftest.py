@@ -66,7 +66,8 @@ async def house(database_url: str) -> AsyncIterator[House]:
 
 def browser(services: ConsoleServices, address: str) -> httpx.AsyncClient:
     """A client in this test's own event loop, where the pool lives."""
-    transport = httpx.ASGITransport(application_of(services), raise_app_exceptions=False)
+    application: Any = application_of(services)
+    transport = httpx.ASGITransport(application, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url=address)
 
 

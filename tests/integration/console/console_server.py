@@ -45,7 +45,7 @@ async def serve(services: ConsoleServices, port: int) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         await services.live.close()
-        server.stop()
+        server.stop()  # type: ignore[no-untyped-call]
         await task
 
 

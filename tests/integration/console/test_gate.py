@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from litestar import Litestar
@@ -145,7 +146,7 @@ async def test_a_viewer_may_look_but_not_act(house: House, visitor: Visitor) -> 
 async def test_a_form_without_our_token_or_from_elsewhere_does_nothing(
     house: House, operator: Visitor, action: str
 ) -> None:
-    fields = {"order_id": "5", "operation": "erp.ship", "override": "open"}
+    fields: dict[str, Any] = {"order_id": "5", "operation": "erp.ship", "override": "open"}
     assert (await operator.post(action, **fields)).status_code == 403
     assert (await operator.post(action, form_token="x" * 32, **fields)).status_code == 403
     elsewhere = {"Origin": "https://evil.example"}
