@@ -190,8 +190,9 @@ class Recorder:
             notes[name] = (name, earlier[1] if earlier else None, now, answer.message, blocked)
         for name in notes:
             self._noted[name] = now
+        # Connections before lanes, as the claim locks them.
+        await ledger.note_connections(connection, sorted(notes.values(), key=lambda note: note[0]))
         await self._turn_breakers(connection, ended, now)
-        await ledger.note_connections(connection, list(notes.values()))
 
     async def _turn_breakers(self, connection: Any, ended: Sequence[Ended], now: datetime) -> None:
         calls: dict[tuple[str, str], list[bool]] = {}

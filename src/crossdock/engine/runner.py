@@ -86,8 +86,10 @@ class Runner:
                     self._in_flight[lane.key] += len(batch)
                     tasks.create_task(self._perform(lane, batch))
             if not claimed:
+                # Not `wait_for`: on Python 3.11 it can swallow a cancellation, and the worker would never stop.
                 try:
-                    await asyncio.wait_for(self._room.wait(), IDLE_SECONDS)
+                    async with asyncio.timeout(IDLE_SECONDS):
+                        await self._room.wait()
                 except TimeoutError:
                     continue
             elif len(claimed) < LITTLE:
