@@ -19,7 +19,7 @@ SEARCHES: dict[str, dict[int, Any]] = {
     "orders_pkey": {},
     "order_progress_state": {2: "held"},
     "orders_customer": {3: "H-5"},
-    "orders_channel": {4: "portal"},
+    "orders_channel": {4: "nowhere"},
     "order_progress_held": {6: "credit_limit"},
 }
 
