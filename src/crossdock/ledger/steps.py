@@ -154,7 +154,7 @@ async def note_connections(
 async def claim_feed(
     connection: Connection, worker: str, now: datetime, leased_until: datetime, connections: Sequence[str]
 ) -> Any:
-    return await connection.fetchrow(_SQL["claim_feed"], worker, leased_until, now, list(connections))
+    return await connection.fetchrow(_SQL["claim_feed"], worker, leased_until, now, list(connections), now - SILENT_FOR)
 
 
 async def finish_feed(
