@@ -124,9 +124,10 @@ def decide_supply(
 
 
 def _rounds(steps: Sequence[StepView], location: str) -> int:
-    """How often this order was released to a warehouse; a first round is counted even where none was laid."""
+    """The number of the last round released to a warehouse; 1 where none was: further rounds begin with #2."""
     prefix = f"wms.release:{location}"
-    return max(1, sum(view.name.split("#")[0] == prefix for view in steps))
+    numbers = [view.name.partition("#")[2] or "1" for view in steps if view.name.partition("#")[0] == prefix]
+    return max((int(number) for number in numbers), default=1)
 
 
 def decide_paid(progress: OrderProgress, paid: OrderPaid) -> Decision:

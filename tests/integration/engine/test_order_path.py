@@ -269,6 +269,24 @@ async def test_backordered_goods_are_released_to_the_warehouse_when_supply_arriv
         assert await stock_of(world, "SKU-0") == (Decimal(9), Decimal(5))
 
 
+async def test_lines_that_get_supply_one_after_the_other_are_each_released(database_url: str) -> None:
+    async with open_world(database_url) as world, Working(world):
+        await world.pool.execute("UPDATE stock SET on_hand = 0")
+        order_id = await place(world, "S-1", lines=2, quantity=5)
+        await eventually(lambda: steps_are_done(world))
+        for sku, line in (("SKU-0", "1"), ("SKU-1", "2")):
+            await world.pool.execute("UPDATE stock SET on_hand = 5 WHERE sku = $1 AND location = 'HAM'", sku)
+
+            async def is_open(wanted: str = line) -> bool:
+                return (await progress_of(world, order_id)).lines[wanted].open == 5
+
+            await eventually(is_open)
+            await eventually(lambda: steps_are_done(world))
+        number = f"CD{order_id:08d}"
+        released = [key for operation, key in world.partners["wms"].log if operation == "wms.release"]
+        assert released == [f"{number}/wms.release:HAM#2", f"{number}/wms.release:HAM#3"]
+
+
 async def test_goods_that_nobody_ordered_are_parked_with_a_reason(database_url: str) -> None:
     async with open_world(database_url) as world, Working(world):
         order_id = await place(world, "S-1", lines=1, quantity=5)
