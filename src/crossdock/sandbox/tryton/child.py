@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import re
 import secrets
 import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -85,17 +87,25 @@ record = 5000
         file.write(text)
 
 
+def read_statements(name: str) -> dict[str, str]:
+    """The named statements of a file beside this module."""
+    text = files("crossdock.sandbox.tryton").joinpath(name).read_text(encoding="utf-8")
+    parts = re.split(r"^-- name: (\w+)\s*$", text, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
 async def ensure_database(place: Place, say: Callable[[str], None]) -> None:
     """Create and initialise Tryton's database unless that was finished before."""
+    statements = read_statements("database.sql")
     connection = await asyncpg.connect(place.database_url)
     try:
-        there = await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE)
+        there = await connection.fetchval(statements["find_database"])
         if there and (place.home / "initialised").exists():
             return
         if there:
             say("tryton: an unfinished database is made anew")
-            await connection.execute(f'DROP DATABASE "{DATABASE}" WITH (FORCE)')
-        await connection.execute(f'CREATE DATABASE "{DATABASE}" TEMPLATE template0 ENCODING \'UTF8\'')
+            await connection.execute(statements["drop_database"])
+        await connection.execute(statements["create_database"])
     finally:
         await connection.close()
     say("tryton: initialising the modules (about half a minute)")
