@@ -53,17 +53,19 @@ async def _run(place: Place, port: int, password: str) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    running = asyncio.create_task(_serve(place, port, password, stop))
+    running = asyncio.create_task(_serve(place, port, password))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if not running.done() and not stop.is_set():
+    stopping.cancel()
+    # Told to stop, also while it initialises or seeds: Tryton is ended on the way out.
+    if not running.done():
         running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         return await running
     return 0
 
 
-async def _serve(place: Place, port: int, password: str, stop: asyncio.Event) -> int:
+async def _serve(place: Place, port: int, password: str) -> int:
     write_configuration(place)
     await ensure_database(place, say)
     process = await start_tryton(place)
@@ -71,13 +73,13 @@ async def _serve(place: Place, port: int, password: str, stop: asyncio.Event) ->
         timeout = aiohttp.ClientTimeout(total=300)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=64)) as client:
             await _ensure_seeded(place, client, password)
-            return await _stand_in_front(place, client, port, process, stop)
+            return await _stand_in_front(place, client, port, process)
     finally:
         await stop_tryton(process)
 
 
 async def _stand_in_front(
-    place: Place, client: aiohttp.ClientSession, port: int, process: asyncio.subprocess.Process, stop: asyncio.Event
+    place: Place, client: aiohttp.ClientSession, port: int, process: asyncio.subprocess.Process
 ) -> int:
     storage = Storage(place.home / "tryton.sqlite")
     async with asyncpg.create_pool(place.dsn(), min_size=0, max_size=2) as pool:
@@ -87,10 +89,9 @@ async def _stand_in_front(
         try:
             await web.TCPSite(runner, "127.0.0.1", port, backlog=512).start()
             say(f"tryton listens on http://127.0.0.1:{runner.addresses[0][1]}")
-            ended = asyncio.create_task(process.wait())
-            told = asyncio.create_task(stop.wait())
-            await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
-            return 0 if stop.is_set() else 1
+            await process.wait()
+            say("tryton ended by itself")
+            return 1
         finally:
             await runner.cleanup()
             storage.close()

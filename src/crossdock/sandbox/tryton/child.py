@@ -115,7 +115,11 @@ async def ensure_database(place: Place, say: Callable[[str], None]) -> None:
         "-u", *MODULES, "--activate-dependencies", "--email", "admin@example.com",
     )  # fmt: skip
     process = await _spawn(place, command, {"TRYTONPASSFILE": str(place.home / "admin.password")})
-    if await process.wait() != 0:
+    try:
+        status = await process.wait()
+    finally:
+        await stop_tryton(process)
+    if status != 0:
         raise RuntimeError(f"trytond-admin failed; see {place.home / 'trytond.log'}")
     (place.home / "initialised").touch()
 
@@ -124,6 +128,15 @@ async def start_tryton(place: Place) -> asyncio.subprocess.Process:
     """Start trytond and wait until it answers."""
     command = (str(place.environment / "bin" / "trytond"), "-c", str(place.configuration), "-d", DATABASE)
     process = await _spawn(place, command, {})
+    try:
+        await _await_answer(place, process)
+    except BaseException:
+        await stop_tryton(process)
+        raise
+    return process
+
+
+async def _await_answer(place: Place, process: asyncio.subprocess.Process) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _START_SECONDS_MAX
     async with aiohttp.ClientSession() as client:
@@ -131,9 +144,8 @@ async def start_tryton(place: Place) -> asyncio.subprocess.Process:
             if process.returncode is not None:
                 raise RuntimeError(f"trytond ended at its start; see {place.home / 'trytond.log'}")
             if await _answers(client, place):
-                return process
+                return
             await asyncio.sleep(0.2)
-    process.kill()
     raise RuntimeError("trytond did not answer in time")
 
 

@@ -211,10 +211,11 @@ async def _seed_stock(
     """Goods leave straight from storage (no separate output zone): the warehouse system does picking and packing."""
     lost = await rpc.find_one("stock.location", ("type", "=", "lost_found"))
     existing = await rpc.find("stock.location", ("type", "=", "warehouse"), ("code", "in", list(WAREHOUSES)))
-    if len(existing) == len(WAREHOUSES):
-        return
+    finished = {row["code"] for row in await rpc.call("model.stock.location.read", existing, ["code"])}
     today = datetime.now(UTC).date()
     for warehouse in WAREHOUSES:
+        if warehouse in finished:
+            continue
         inbound, storage = await rpc.create("stock.location", [
             {"name": f"{warehouse} Input", "type": "storage"},
             {"name": f"{warehouse} Storage", "type": "storage"},
