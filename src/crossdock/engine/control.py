@@ -141,12 +141,17 @@ class Control:
     async def release_holds(self, now: datetime, actor: str, order_ids: Sequence[int]) -> int:
         """Decide held orders anew with their causes waived; returns how many are accepted now.
 
-        Each is decided in a transaction of its own: one that still cannot be accepted does not keep others held.
+        Each is decided in a transaction of its own: one that can no longer be accepted stays held and does not keep
+        others held. Asked for alone, it raises Conflict with what speaks against it.
         """
         count = 0
         for order_id in order_ids:
-            async with self._pool.acquire() as database, database.transaction():
-                count += await self._release(database, now, actor, order_id)
+            try:
+                async with self._pool.acquire() as database, database.transaction():
+                    count += await self._release(database, now, actor, order_id)
+            except Conflict:
+                if len(order_ids) == 1:
+                    raise
         return count
 
     async def _release(self, database: Connection, now: datetime, actor: str, order_id: int) -> int:

@@ -27,7 +27,7 @@ from crossdock.ledger.acceptance import Arrival
 from crossdock.ledger.database import open_pool
 from crossdock.ledger.reference import ReferenceCache
 from crossdock.model.documents import Address, Customer, InventoryBalance, Pack, PriceAgreement, Product
-from crossdock.model.errors import CrossdockError, InDoubt
+from crossdock.model.errors import CrossdockError, InDoubt, Unavailable
 from crossdock.model.orders import OrderPlaced, PaymentIntent, PlacedLine
 from crossdock.model.values import Money, Quantity
 from crossdock.policy.plans import Plan, PlannedStep, Plans
@@ -84,9 +84,12 @@ class Partner:
     effects: dict[str, Done] = field(default_factory=dict)
     faults: list[CrossdockError] = field(default_factory=list)
     lose_answers: int = 0
+    down: bool = False
     result: Any = None
 
     async def perform(self, _: Any, call: Call) -> Done:
+        if self.down:
+            raise Unavailable("down", "The partner does not answer.")
         if self.faults:
             raise self.faults.pop(0)
         self.log.append((call.operation, call.key))

@@ -1,0 +1,75 @@
+"""One poisonous order among ten good ones: neighbours go on, each poison is answered or parked with its reason."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from crossdock.model.facts import Fact
+from crossdock.model.values import Money, Quantity
+from tests.integration.engine.bench_world import World, make_arrival, make_placed, open_world
+
+
+def with_line(number: str, **changes: Any) -> bytes:
+    placed = make_placed(number, lines=1)
+    line = msgspec.structs.replace(placed.lines[0], **changes)
+    return msgspec.json.encode(msgspec.structs.replace(placed, lines=(line,)))
+
+
+# What is wrong -> the body as it arrives, and the code that a person reads.
+POISONS: dict[str, tuple[bytes, str]] = {
+    "unknown SKU": (with_line("P-1", sku="NO-SUCH"), "sku_unknown"),
+    "impossible unit": (with_line("P-2", quantity=Quantity(Decimal(1), "XPX")), "unit_impossible"),
+    "negative quantity": (with_line("P-3", quantity=Quantity(Decimal(-1), "C62")), "quantity_positive"),
+    "fraction of a piece": (with_line("P-4", quantity=Quantity(Decimal("1.5"), "C62")), "quantity_fraction"),
+    "wrong decimals": (with_line("P-5", unit_price=Money(Decimal("2.123456"), "EUR")), "amount_decimals"),
+    "NUL in a note": (with_line("P-6", note="a\0b"), "text_characters"),
+    "10 MB note": (with_line("P-7", note="x" * 10_000_000), "text_too_long"),
+    "no order at all": (b'{"channel_number": 7}', "body_malformed"),
+}
+
+
+async def codes_of(world: World, key: str) -> str:
+    """Everything that is said about one fact, in one text."""
+    row = await world.pool.fetchrow("SELECT state, cause, message, answer FROM facts WHERE business_key = $1", key)
+    assert row is not None, key
+    assert row["state"] in ("applied", "quarantined"), (key, row["state"])
+    return f"{row['cause']} {row['message']} {(row['answer'] or b'').decode()}"
+
+
+async def test_poison_among_good_orders_in_the_inbox_stops_only_itself(database_url: str) -> None:
+    async with open_world(database_url) as world:
+        facts = []
+        for index, (body, _) in enumerate(POISONS.values()):
+            facts.append(Fact("shop", "order.placed", f"poison-{index}", body, body, subject=f"poison-{index}"))
+            for good in range(10):
+                raw = msgspec.json.encode(make_placed(f"G-{index}-{good}"))
+                facts.append(Fact("shop", "order.placed", f"G-{index}-{good}", raw, raw))
+        await world.intake.record(facts)
+        for _ in range(200):
+            if not await world.decider.decide_waiting():
+                break
+        assert await world.pool.fetchval("SELECT count(*) FROM facts WHERE state = 'waiting'") == 0
+        accepted = await world.pool.fetchval("SELECT count(*) FROM order_progress WHERE state = 'accepted'")
+        assert accepted == 10 * len(POISONS)
+        for index, (name, (_, code)) in enumerate(POISONS.items()):
+            assert code in await codes_of(world, f"poison-{index}"), name
+
+
+async def test_a_refused_order_says_every_reason_by_line_and_leaves_nothing(database_url: str) -> None:
+    async with open_world(database_url) as world:
+        placed = make_placed("S-1", lines=3)
+        lines = (
+            msgspec.structs.replace(placed.lines[0], sku="NO-SUCH"),
+            msgspec.structs.replace(placed.lines[1], quantity=Quantity(Decimal(-2), "C62")),
+            placed.lines[2],
+        )
+        answer = await world.intake.place(make_arrival(msgspec.structs.replace(placed, lines=lines)))
+        assert answer.acknowledgment is not None
+        assert answer.acknowledgment.state == "refused"
+        assert {reason.line for reason in answer.acknowledgment.reasons} == {"1", "2"}
+        assert all(reason.message and reason.next_action and reason.owner for reason in answer.acknowledgment.reasons)
+        assert await world.pool.fetchval("SELECT count(*) FROM orders") == 0
+        assert await world.pool.fetchval("SELECT sum(reserved) FROM stock") == 0
