@@ -114,10 +114,15 @@ browser: ## Install Chromium for the browser tests, where that is possible
 		echo "!! BROWSER TESTS WILL BE SKIPPED: no Chromium here, and installing one needs root and apt-get"
 	fi
 
+.PHONY: erp
+erp: $(VENV)/.runtime ## Install the real ERP (Tryton) into an environment of its own
+	@echo "== ERP"
+	CROSSDOCK_HOME=$(CURDIR)/.crossdock $(BIN)/crossdock sandbox tryton --setup
+
 .PHONY: test
-test: lint types contracts browser ## Everything: lint, types, import contracts, all tests
+test: lint types contracts browser erp ## Everything: lint, types, import contracts, all tests
 	@echo "== tests"
-	$(BIN)/pytest $(PYTEST_ARGUMENTS)
+	CROSSDOCK_TEST_TRYTON_VENV=$(CURDIR)/.crossdock/tryton-venv $(BIN)/pytest $(PYTEST_ARGUMENTS)
 
 .PHONY: bench
 bench: $(VENV)/.bench ## Measure; writes bench/results/latest.jsonl
