@@ -35,7 +35,10 @@ class RunningPartner:
             return await response.json()
 
     async def log(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = await self.control("GET", "/_log")
+        """The whole write log, page by page."""
+        found: list[dict[str, Any]] = []
+        while page := await self.control("GET", f"/_log?after={found[-1]['sequence'] if found else 0}"):
+            found.extend(page)
         return found
 
     async def effects(self, kind: str, number: str) -> int:
