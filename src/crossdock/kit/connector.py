@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Protocol
 
 import msgspec
@@ -28,6 +29,7 @@ import msgspec
 from crossdock.model.errors import CrossdockError
 from crossdock.model.facts import Fact
 from crossdock.model.orders import Order
+from crossdock.model.stock import InventoryBalance, StockFigure
 
 
 class Exchange(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -124,6 +126,41 @@ class Webhook:
     read: Callable[[Any, str, Mapping[str, str], bytes], Awaitable[Sequence[Fact]]]
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What became of one stock figure at a channel: `code` "" when it was taken, else why it was not."""
+
+    sku: str
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The partner took the figures as a feed and works on them; `StockLane.collect` asks for the outcome."""
+
+    feed: str
+
+
+@dataclass(frozen=True, slots=True)
+class StockLane:
+    """How a channel is told what it may sell. Figures are absolute, so telling them again is harmless.
+
+    `publish(client, figures)` answers for every figure (or `Submitted`); what it leaves out counts as not taken.
+    `collect(client, feed)` is None while the partner works. `read_back(client, skus)` reads what the channel shows now,
+    in the listing's unit; a SKU that it does not know is left out. `calls_per_second` and `batch_max` are the
+    partner's own limits; a policy may set lower ones.
+    """
+
+    publish: Callable[[Any, Sequence[StockFigure]], Awaitable[Sequence[Shown] | Submitted]]
+    read_back: Callable[[Any, Sequence[str]], Awaitable[Mapping[str, Decimal]]]
+    collect: Callable[[Any, str], Awaitable[Sequence[Shown] | None]] | None = None
+    batch_max: int = 100
+    read_max: int = 100
+    calls_per_second: float = 5.0
+    concurrency: int = 1
+
+
 class Open(Protocol):
     """Opens the partner's client for a connection's settings; closed when the process stops."""
 
@@ -134,6 +171,7 @@ class Open(Protocol):
 class Connector:
     """A partner system's kind. `settings` is a msgspec Struct; fields named in `secrets` are never shown.
 
+    `stock` tells a channel its figures. `read_balances(client, location, skus)` reads an owner's balances afresh.
     `check(client)` proves address and credentials with one harmless call; it raises an error a shopkeeper understands.
     """
 
@@ -144,6 +182,8 @@ class Connector:
     operations: tuple[Operation, ...] = ()
     feeds: tuple[Feed, ...] = ()
     webhook: Webhook | None = None
+    stock: StockLane | None = None
+    read_balances: Callable[[Any, str, Sequence[str]], Awaitable[Sequence[InventoryBalance]]] | None = None
     secrets: tuple[str, ...] = ()
     check: Callable[[Any], Awaitable[None]] | None = None
 

@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from crossdock.ledger.database import Connection, Queries
-from crossdock.model.documents import Customer, InventoryBalance, PriceAgreement, Product
+from crossdock.model.documents import Customer, PriceAgreement, Product
+from crossdock.model.stock import InventoryBalance
 
 _SQL: Final = Queries.load("master_data")
 _ENCODER: Final = msgspec.json.Encoder()

@@ -1,4 +1,4 @@
-"""Master data and stock documents: Product with packs, Customer with credit, PriceAgreement, InventoryBalance."""
+"""Master data: Product with packs, Customer with credit, PriceAgreement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from crossdock.model.codes import check_country, check_currency, check_gln, check_gtin, check_unit
 from crossdock.model.errors import Invalid
-from crossdock.model.values import Money, Quantity
+from crossdock.model.values import Money
 
 
 class Address(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -34,8 +34,16 @@ class Pack(msgspec.Struct, frozen=True, omit_defaults=True):
     gtin: str = ""
 
 
+class Component(msgspec.Struct, frozen=True):
+    """`quantity` base units of `sku` go into one base unit of the kit."""
+
+    sku: str
+    quantity: Decimal
+
+
 class Product(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is sold. `packs` includes the base unit with quantity 1."""
+    """What is sold. `packs` includes the base unit with quantity 1. With `components` it is a kit: it has no stock of
+    its own. `safety_stock` base units of it are never promised, over all locations."""
 
     sku: str
     name: str
@@ -44,6 +52,8 @@ class Product(msgspec.Struct, frozen=True, omit_defaults=True):
     list_prices: tuple[Money, ...]
     packs: tuple[Pack, ...]
     status: Literal["active", "discontinued", "blocked"] = "active"
+    components: tuple[Component, ...] = ()
+    safety_stock: Decimal = Decimal(0)
 
 
 class Customer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -74,15 +84,6 @@ class PriceAgreement(msgspec.Struct, frozen=True, omit_defaults=True):
     quantity_min: Decimal = Decimal(1)
     valid_from: date | None = None
     valid_until: date | None = None
-
-
-class InventoryBalance(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An absolute report by an owner: on hand of a SKU at a location at `as_of`, in base units."""
-
-    sku: str
-    location: str
-    on_hand: Quantity
-    as_of: datetime
 
 
 def check_address(address: Address, field: str) -> Address:

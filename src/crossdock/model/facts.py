@@ -9,9 +9,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from crossdock.model.documents import Customer, InventoryBalance, PriceAgreement, Product
+from crossdock.model.documents import Customer, PriceAgreement, Product
 from crossdock.model.fulfilment import Shipment
 from crossdock.model.orders import OrderPlaced
+from crossdock.model.stock import InboundSupply, InventoryBalance, StockMovement
 
 
 class OrderPaid(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -46,9 +47,29 @@ class DeliveryReported(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class BalancesReported(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A page of absolute balances from one owner."""
+    """Absolute balances from one reporter. `complete`: everything that it has at the locations named in it.
+
+    A report in several facts names its `snapshot` and how many `parts` that has; only all of them are complete.
+    """
 
     balances: tuple[InventoryBalance, ...]
+    complete: bool = False
+    snapshot: str = ""
+    part: int = 1
+    parts: int = 1
+
+
+class StockMoved(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Deltas, each with its own key."""
+
+    movements: tuple[StockMovement, ...]
+
+
+class SupplyReported(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What purchase orders will still bring, absolute per line, as of a time."""
+
+    supplies: tuple[InboundSupply, ...]
+    as_of: datetime
 
 
 FACT_BODIES: Final[Mapping[str, Any]] = MappingProxyType({
@@ -59,6 +80,8 @@ FACT_BODIES: Final[Mapping[str, Any]] = MappingProxyType({
     "fulfilment.shorted": FulfilmentShorted,
     "delivery.reported": DeliveryReported,
     "balances.reported": BalancesReported,
+    "stock.moved": StockMoved,
+    "supply.reported": SupplyReported,
     "product.published": Product,
     "customer.published": Customer,
     "price.published": PriceAgreement,

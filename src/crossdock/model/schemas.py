@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
-from crossdock.model.documents import Customer, InventoryBalance, PriceAgreement, Product
+from crossdock.model.documents import Customer, PriceAgreement, Product
 from crossdock.model.facts import FACT_BODIES
 from crossdock.model.fulfilment import FulfilmentOrder, Invoice, Payment, Shipment, ShipmentPart
 from crossdock.model.orders import Order, OrderAcknowledgment, OrderPlaced, OrderProgress
+from crossdock.model.stock import ChannelAvailability, InboundSupply, InventoryBalance, StockMovement
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE: Final = "#/$defs/{name}"
@@ -21,7 +22,8 @@ DOCUMENTS: Final[Mapping[str, Any]] = MappingProxyType({
     kind.__name__: kind
     for kind in (
         Order, OrderPlaced, OrderAcknowledgment, OrderProgress, Product, Customer, PriceAgreement, InventoryBalance,
-        FulfilmentOrder, Shipment, ShipmentPart, Invoice, Payment, *FACT_BODIES.values(),
+        StockMovement, InboundSupply, ChannelAvailability, FulfilmentOrder, Shipment, ShipmentPart, Invoice, Payment,
+        *FACT_BODIES.values(),
     )
 })  # fmt: skip
 

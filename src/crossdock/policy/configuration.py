@@ -24,6 +24,7 @@ from crossdock.policy.problems import ConfigurationErrors, Problem, Problems
 from crossdock.policy.reading import read_value
 from crossdock.policy.resilience import BreakerPolicy, RetryTable
 from crossdock.policy.secrets import SecretSource
+from crossdock.policy.stock import StockPolicy
 
 __all__ = ["Configuration", "ConfigurationErrors", "Problem", "load_configuration"]
 
@@ -41,9 +42,11 @@ SECTIONS: Final[Mapping[str, Any]] = {
     "retry": RetryTable,
     "breaker": BreakerPolicy,
     "availability": AvailabilityPolicy,
+    "stock": StockPolicy,
 }
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "retry": RetryTable(), "breaker": BreakerPolicy(), "availability": AvailabilityPolicy(),
+    "stock": StockPolicy(),
 }  # fmt: skip
 
 
@@ -96,7 +99,7 @@ def load_configuration(path: Path, environment: Mapping[str, str]) -> Configurat
     policy = Policy(
         version=hashlib.sha256(content).hexdigest()[:12], channels=read["channels"], regions=read["regions"],
         locations={location.code: location for location in read["locations"]}, sourcing=read["sourcing"],
-        plans=Plans(read["plans"]),
+        plans=Plans(read["plans"]), stock=read["stock"],
     )  # fmt: skip
     return Configuration(
         path.name, read["cell"], policy, read["connections"], read["retry"], read["breaker"], read["availability"],

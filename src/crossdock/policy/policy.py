@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
@@ -12,6 +12,7 @@ import msgspec
 from crossdock.model.errors import Misconfigured
 from crossdock.model.orders import FulfilmentPolicy, PaymentMethod
 from crossdock.policy.plans import Plan, PlanFacts, Plans
+from crossdock.policy.stock import StockPolicy
 
 
 class ChannelPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,6 +65,7 @@ class Policy:
     locations: Mapping[str, Location]
     sourcing: Sourcing
     plans: Plans
+    stock: StockPolicy = field(default_factory=StockPolicy)
 
     def channel(self, name: str) -> ChannelPolicy:
         """Raises Misconfigured `channel_unknown`."""

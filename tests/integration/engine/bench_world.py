@@ -26,9 +26,10 @@ from crossdock.ledger import master_data
 from crossdock.ledger.acceptance import Arrival
 from crossdock.ledger.database import open_pool
 from crossdock.ledger.reference import ReferenceCache
-from crossdock.model.documents import Address, Customer, InventoryBalance, Pack, PriceAgreement, Product
+from crossdock.model.documents import Address, Customer, Pack, PriceAgreement, Product
 from crossdock.model.errors import CrossdockError, InDoubt, Unavailable
 from crossdock.model.orders import OrderPlaced, PaymentIntent, PlacedLine
+from crossdock.model.stock import InventoryBalance
 from crossdock.model.values import Money, Quantity
 from crossdock.policy.plans import Plan, PlannedStep, Plans
 from crossdock.policy.policy import ChannelPolicy, Location, Policy, Sourcing

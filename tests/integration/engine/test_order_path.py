@@ -14,11 +14,11 @@ import msgspec
 
 from crossdock.engine.ports import system_clock
 from crossdock.kit.connector import Done
-from crossdock.model.documents import InventoryBalance
 from crossdock.model.errors import InDoubt, Refused, Unavailable
 from crossdock.model.facts import BalancesReported, CancellationRequested, Fact, FulfilmentShorted, OrderPaid
 from crossdock.model.fulfilment import Package, Shipment, ShippedLine
 from crossdock.model.orders import OrderProgress
+from crossdock.model.stock import InventoryBalance
 from crossdock.model.values import Quantity
 from tests.integration.engine.bench_world import NOW, World, make_arrival, make_placed, open_world
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from crossdock.kit.connector import Call
-from crossdock.model.documents import Address, Customer, InventoryBalance, Pack, PriceAgreement, Product
+from crossdock.model.documents import Address, Customer, Pack, PriceAgreement, Product
 from crossdock.model.errors import Misconfigured, Refused
 from crossdock.model.facts import BalancesReported, Fact
 from crossdock.model.orders import LineTax, Order
+from crossdock.model.stock import InventoryBalance
 from crossdock.model.values import Money, Quantity
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from crossdock.kit.connector import Call, Done
-from crossdock.model.documents import InventoryBalance
 from crossdock.model.errors import Invalid
 from crossdock.model.facts import BalancesReported, Fact, FulfilmentShorted
 from crossdock.model.fulfilment import FulfilmentOrder, Package, Shipment, ShippedLine
+from crossdock.model.stock import InventoryBalance
 from crossdock.model.values import Quantity
 
 

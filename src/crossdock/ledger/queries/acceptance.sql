@@ -75,7 +75,7 @@ WITH given AS (
 ), held AS (
     INSERT INTO reservations (order_id, line, location, sku, quantity)
     SELECT order_id, line, location, sku, quantity FROM given
-    ON CONFLICT (order_id, line, location) DO UPDATE
+    ON CONFLICT (order_id, line, location, sku) DO UPDATE
       SET quantity = reservations.quantity + EXCLUDED.quantity
 )
 UPDATE stock s SET reserved = s.reserved + g.quantity

@@ -56,10 +56,10 @@ WITH given AS (
     SELECT g.sku, g.location, g.order_id, g.line, g.quantity,
            least(g.quantity, coalesce(r.quantity - r.shipped - r.released, 0)) AS freed
     FROM (SELECT order_id, line, location, sku, sum(quantity) AS quantity FROM given GROUP BY 1, 2, 3, 4) AS g
-    LEFT JOIN reservations r USING (order_id, line, location)
+    LEFT JOIN reservations r USING (order_id, line, location, sku)
 ), used AS (
     UPDATE reservations r SET shipped = r.shipped + h.freed
-    FROM held h WHERE r.order_id = h.order_id AND r.line = h.line AND r.location = h.location
+    FROM held h WHERE r.order_id = h.order_id AND r.line = h.line AND r.location = h.location AND r.sku = h.sku
 ), remembered AS (
     INSERT INTO stock_departures (sku, location, at, quantity, order_id, shipment)
     SELECT sku, location, at, quantity, order_id, shipment FROM given
@@ -77,10 +77,11 @@ WITH given AS (
     GROUP BY order_id, line, location, sku
 ), held AS (
     SELECT r.order_id, r.line, r.location, r.sku, least(g.quantity, r.quantity - r.shipped - r.released) AS quantity
-    FROM reservations r JOIN given g USING (order_id, line, location)
+    FROM reservations r JOIN given g USING (order_id, line, location, sku)
 ), given_back AS (
     UPDATE reservations r SET released = r.released + h.quantity
-    FROM held h WHERE r.order_id = h.order_id AND r.line = h.line AND r.location = h.location AND h.quantity > 0
+    FROM held h WHERE r.order_id = h.order_id AND r.line = h.line AND r.location = h.location
+      AND r.sku = h.sku AND h.quantity > 0
 )
 UPDATE stock s SET reserved = s.reserved - h.quantity
 FROM (SELECT sku, location, sum(quantity) AS quantity FROM held WHERE location <> '' GROUP BY sku, location) AS h
