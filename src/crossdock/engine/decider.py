@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import asyncpg
 import msgspec
+import structlog
 
 from crossdock.engine.intake import Acceptor, Placed
 from crossdock.engine.ports import Clock, PlanBook
@@ -37,7 +38,7 @@ from crossdock.model.facts import (
 )
 from crossdock.model.fulfilment import Shipment
 from crossdock.model.orders import Order, OrderPlaced
-from crossdock.rules.decision import Decision, StepView
+from crossdock.rules.decision import Decision, StepView, is_laid
 from crossdock.rules.fulfil import (
     decide_cancellation,
     decide_delivered,
@@ -53,6 +54,7 @@ EARLY_FOR: Final = timedelta(hours=24)
 """How long a fact waits for its order before a person is asked."""
 
 _DECODERS: Final = {kind: msgspec.json.Decoder(body) for kind, body in FACT_BODIES.items()}
+_log: Final = structlog.get_logger("crossdock.engine.decider")
 _OUR_NUMBER: Final = re.compile(r"CD(\d{8,18})")
 _MASTER_DATA: Final = ("product.published", "customer.published", "price.published", "balances.reported")
 
@@ -76,8 +78,8 @@ class Decider:
         """Decide one batch; return how many facts were looked at (0: nothing waits)."""
         try:
             return await self._decide_batch(BATCH_MAX)
-        except asyncpg.DataError:
-            # One fact holds something the database cannot keep: find it by deciding them one by one.
+        except (asyncpg.DataError, Defect):
+            # One fact holds or leads to something that cannot be kept: find it by deciding them one by one.
             return await self._decide_singly()
 
     async def allocate_supply(self) -> int:
@@ -97,6 +99,9 @@ class Decider:
                 plan, routes = self._plans.plans[order.plan], self._plans.routes(order.channel)
                 preference = self._acceptor.policy.locations_for(order.region)
                 decision = decide_supply(order, item.progress, available, preference, views[order_id], plan, routes)
+                if is_laid(decision, views[order_id]):
+                    _log.error("supply_not_released", order=order.number, code="step_name_taken")
+                    continue
                 for effect in decision.stock:
                     if effect.kind == "reserve":
                         available[effect.sku, effect.location] -= effect.quantity
@@ -112,15 +117,21 @@ class Decider:
                 if not await self._decide_batch(1):
                     break
             except asyncpg.DataError as error:
-                async with self._pool.acquire() as connection, connection.transaction():
-                    facts = await inbox.claim_facts(connection, self._clock(), 1)
-                    for fact in facts:
-                        await inbox.quarantine_fact(connection, fact.fact_id, Invalid(
-                            "not_storable", "The message holds characters or numbers that cannot be kept.",
-                            detail=str(error), next_action="Ask the sender to correct it, then replay.",
-                        ))  # fmt: skip
+                await self._park_first(Invalid(
+                    "not_storable", "The message holds characters or numbers that cannot be kept.",
+                    detail=str(error), next_action="Ask the sender to correct it, then replay.",
+                ))  # fmt: skip
+            except Defect as error:
+                _log.error("decision_not_written", code=error.code, detail=error.detail)
+                await self._park_first(error)
             count += 1
         return count
+
+    async def _park_first(self, error: CrossdockError) -> None:
+        """Park the fact that has just failed alone: the oldest one."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            for fact in await inbox.claim_facts(connection, self._clock(), 1):
+                await inbox.quarantine_fact(connection, fact.fact_id, error)
 
     async def _decide_batch(self, limit: int) -> int:
         async with self._pool.acquire() as connection, connection.transaction():

@@ -19,7 +19,7 @@ from crossdock.ledger import acceptance as ledger
 from crossdock.ledger.acceptance import Accepted, Arrival
 from crossdock.ledger.facts import insert_facts
 from crossdock.ledger.reference import ReferenceCache
-from crossdock.model.errors import Unavailable
+from crossdock.model.errors import Defect, Unavailable
 from crossdock.model.facts import Fact
 from crossdock.model.orders import OrderAcknowledgment, OrderPlaced
 from crossdock.rules.accept import Acceptance, decide_acceptance
@@ -156,6 +156,13 @@ class Intake:
                 detail=str(error), retry_after_seconds=1,
             )  # fmt: skip
             answers = [failure] * len(waiting)
+        except Defect as error:
+            if len(waiting) > 1:
+                # One order cannot be written as it was decided: the others must not fail with it.
+                for one in waiting:
+                    await self._answer([one])
+                return
+            answers = [error]
         except Exception as error:  # noqa: BLE001 - the batch must not take the intake down: each caller is told
             answers = [error] * len(waiting)
         for (_, future), answer in zip(waiting, answers, strict=True):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
 import asyncpg
 import msgspec
+import structlog
 
 from crossdock.engine.ports import Chance, Clock, PlanBook
 from crossdock.kit.connector import Done, Exchange, Operation
@@ -23,7 +24,7 @@ from crossdock.ledger.decisions import (
     write_decisions,
 )
 from crossdock.ledger.steps import ClaimedStep, Outcome
-from crossdock.model.errors import CrossdockError, InDoubt, Unavailable
+from crossdock.model.errors import CrossdockError, Defect, InDoubt, Unavailable
 from crossdock.model.orders import Order
 from crossdock.policy.resilience import BreakerPolicy, RetryTable
 from crossdock.rules.breaker import Breaker, after_calls
@@ -36,6 +37,7 @@ QUIET_FOR: Final = timedelta(seconds=0.5)
 """So long a breaker seen closed without failures is not read again while all calls succeed. Less than any open time
 that makes sense, so that a trial call of a half-open lane is never taken for a quiet one."""
 _ENCODER: Final = msgspec.json.Encoder()
+_log: Final = structlog.get_logger("crossdock.engine.recorder")
 _ORDER: Final = msgspec.json.Decoder(Order)
 
 
@@ -87,8 +89,25 @@ class Recorder:
 
     async def record(self, worker: str, ended: Sequence[Ended]) -> None:
         """Write a batch of ends; what a lost lease no longer covers is kept as an attempt only."""
+        try:
+            await self._record(worker, ended, {id(item): self._move(item) for item in ended})
+        except Defect:
+            # What follows from one of them cannot be written: the others go on without it.
+            for item in ended:
+                await self._record_alone(worker, item)
+
+    async def _record_alone(self, worker: str, item: Ended) -> None:
+        try:
+            await self._record(worker, [item], {id(item): self._move(item)})
+        except Defect as error:
+            _log.error("outcome_not_written", step=item.step.name, order=item.step.number, code=error.code)
+            # The call has ended: a replay must ask the partner before it sends again.
+            doubt = InDoubt(error.code, error.message, detail=error.detail, next_action=error.next_action)
+            parked = replace(item, answer=doubt)
+            await self._record(worker, [parked], {id(parked): Move("park")})
+
+    async def _record(self, worker: str, ended: Sequence[Ended], moves: Mapping[int, Move | None]) -> None:
         now = self._clock()
-        moves = {id(item): self._move(item) for item in ended}
         outcomes = [_outcome(item, moves[id(item)], now) for item in ended]
         async with self._pool.acquire() as connection, connection.transaction():
             locked = await lock_orders(connection, [item.step.order_id for item in ended])

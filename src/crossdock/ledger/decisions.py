@@ -133,6 +133,7 @@ async def insert_events(
 async def insert_steps(
     connection: Connection, drafts: Sequence[tuple[int, Sequence[StepDraft]]], now: datetime
 ) -> None:
+    """Lay steps. Raises Defect when an order has a step of that name already: none is ever dropped in silence."""
     order_ids, names, connections, operations, needs, payloads = [], [], [], [], [], []
     for order_id, steps in drafts:
         for step in steps:
@@ -143,9 +144,15 @@ async def insert_steps(
             needs.append("|".join(step.needs))
             payloads.append(step.payload)
     if order_ids:
-        await connection.execute(
+        tag = await connection.execute(
             _WRITE["insert_steps"], order_ids, names, connections, operations, needs, payloads, now
         )
+        if tag != f"INSERT 0 {len(order_ids)}":
+            raise Defect(
+                "step_name_taken", "A step of this name was laid for the order before.",
+                detail=f"{tag} of {len(order_ids)}: {', '.join(sorted(set(names)))[:500]}",
+                next_action="Report this with its detail; replay after the mend.",
+            )  # fmt: skip
 
 
 async def _unblock_steps(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:

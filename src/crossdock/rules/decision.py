@@ -5,6 +5,7 @@ The ledger writes a decision in one transaction; the engine executes its steps.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
@@ -69,3 +70,8 @@ def merge(first: Decision, then: Decision) -> Decision:
         payments=first.payments + then.payments,
         delivered=then.delivered or first.delivered,
     )
+
+
+def is_laid(decision: Decision, steps: Sequence[StepView]) -> bool:
+    """Whether the decision would lay a step that the order already has under that name."""
+    return bool({step.name for step in decision.steps} & {view.name for view in steps})
