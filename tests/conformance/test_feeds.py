@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
@@ -200,6 +201,27 @@ async def test_agora_says_that_and_we_read_what(tmp_path: Path) -> None:
         with pytest.raises(Unavailable):
             await facts_of(AGORA, client, webhooks)
     assert fact.business_key == number
+
+
+async def test_the_callback_comes_before_the_answer(tmp_path: Path) -> None:
+    async with subscribed("wms", tmp_path, "--no-waves") as wms, aiohttp.ClientSession() as session:
+        await wms.partner.misbehave({"callback_first": 1})
+        line = {"line": "1", "sku": "ND-0001", "quantity": "1", "unit": "C62"}
+        body = {"number": "I-1", "warehouse": "BHX", "ship_to": {}, "lines": [line]}
+        headers = {"authorization": f"Bearer {wms.partner.key}"}
+        url = f"{wms.partner.url}/api/instructions"
+        async with session.post(url, json=body, headers=headers) as response:
+            assert response.status == 201
+            told = [msgspec.json.decode(raw)["type"] for _, raw in wms.subscriber.received]
+        assert told == ["shipment.shipped"]
+
+
+async def test_an_acknowledged_webhook_may_come_once_more(tmp_path: Path) -> None:
+    async with subscribed("shop", tmp_path) as shop:
+        await shop.partner.misbehave({"webhook_again": 1})
+        await shop.partner.place_order(BASKET)
+        webhooks = await shop.subscriber.wait_for(4)
+        assert len({headers["webhook-id"] for headers, _ in webhooks}) == 2
 
 
 async def test_a_webhook_that_is_not_taken_comes_again_after_a_restart(tmp_path: Path) -> None:

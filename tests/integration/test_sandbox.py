@@ -131,6 +131,73 @@ async def test_a_duplicated_request_pays_twice_unless_a_key_is_sent(tmp_path: Pa
             assert response.status == 422, "never more than was authorised"
 
 
+async def test_a_429_may_leave_out_how_long_to_wait(tmp_path: Path) -> None:
+    async with running("shop", tmp_path) as shop, session() as client:
+        await shop.misbehave({"seed": 3, "status_429": 1, "retry_after_left_out": 0.5})
+        told = set()
+        for _ in range(20):
+            async with client.get(f"{shop.url}/api/orders") as response:
+                told.add((response.status, "retry-after" in response.headers))
+        assert told == {(429, True), (429, False)}
+
+
+async def test_answers_are_spoilt_after_the_work_was_done(tmp_path: Path) -> None:
+    async with running("payment", tmp_path) as payment, session() as client:
+        authorisation = await authorise(client, payment.url)
+        captures = f"{payment.url}/v1/authorisations/{authorisation}/captures"
+        await payment.misbehave({"truncate": 1})
+        async with client.post(captures, json={"amount": 100, "reference": "SH-1"}) as response:
+            assert response.content_type == "application/json"
+            with pytest.raises(ValueError, match=r"JSON|Unterminated|Expecting"):
+                await response.json()
+        await payment.misbehave({"break_off": 1})
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async with client.post(captures, json={"amount": 100, "reference": "SH-2"}) as response:
+                await response.read()
+        await payment.misbehave({"wrong_content_type": 1})
+        async with client.post(captures, json={"amount": 100, "reference": "SH-3"}) as response:
+            assert response.content_type == "text/html"
+        for shipment in ("SH-1", "SH-2", "SH-3"):
+            assert await payment.effects("capture", shipment) == 1
+
+
+async def test_a_duplicate_is_seen_twice_and_its_second_answer_may_be_told(tmp_path: Path) -> None:
+    async with running("tax", tmp_path) as tax, session() as client:
+        await tax.misbehave({"duplicate": 1, "duplicate_answer": 1, "duplicate_paths": "/transactions$"})
+        body = {"code": "T-1", "currency": "EUR", "lines": []}
+        headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+        async with client.post(f"{tax.url}/v1/transactions", json=body, headers=headers) as response:
+            assert response.status == 409
+        quote = {"currency": "EUR", "ship_to_country": "DE", "lines": []}
+        async with client.post(f"{tax.url}/v1/quotes", json=quote) as response:
+            assert response.status == 200
+        assert await tax.effects("transaction", "T-1") == 1
+        seen = [(row["path"], row["again"]) for row in await tax.control("GET", "/_requests")]
+        assert seen == [("/v1/transactions", False), ("/v1/transactions", True), ("/v1/quotes", False)]
+        requests = await tax.control("GET", "/_requests")
+        assert requests[0]["traceparent"] == headers["traceparent"]
+
+
+async def test_pages_come_in_disorder_and_lose_nothing(tmp_path: Path) -> None:
+    async with running("shop", tmp_path) as shop, session() as client:
+        await shop.misbehave({"seed": 4, "page_reorder": 1, "page_repeat": 1})
+        numbers = [await shop.place_order(BASKET) for _ in range(8)]
+        told: list[str] = []
+        cursor = "0"
+        for _ in range(2):
+            async with client.get(f"{shop.url}/api/orders?cursor={cursor}") as response:
+                page = await response.json()
+                told += [order["number"] for order in page["orders"]]
+                cursor = page["next_cursor"]
+            numbers.append(await shop.place_order(BASKET))
+        assert set(told) == set(numbers[:-1])
+        assert len(told) > len(set(told)), "items come more than once"
+        assert told[:8] != numbers[:8], "and in another order"
+        await shop.misbehave({"page_stale": 1})
+        async with client.get(f"{shop.url}/api/orders?cursor=0") as response:
+            assert {order["number"] for order in (await response.json())["orders"]} == set(numbers[:8])
+
+
 async def test_a_marketplace_limits_the_rate(tmp_path: Path) -> None:
     async with running("bazaar", tmp_path, "--rate-per-second", "1") as bazaar, session() as client:
         statuses = []

@@ -53,7 +53,7 @@ class Carrier:
     def routes(self) -> Sequence[Route]:
         return (
             Route("POST", "/v1/shipments", self.make_label),
-            Route("POST", "/v1/trackings", self.register),
+            Route("POST", "/v1/trackings", self.register, sequel=self._deliver_registered),
             Route("GET", "/v1/trackings", self.list_trackings),
             Route("GET", "/v1/trackings/{number}", self.read_tracking),
             Route("POST", "/_control/deliver", self.deliver_now),
@@ -109,6 +109,11 @@ class Carrier:
         if tracking.state != "delivered":
             self._deliver(tracking)
         return Answer(self._tracking(tracking.tracking_number))
+
+    def _deliver_registered(self, call: Call) -> None:
+        tracking = self._storage.read("tracking", call.read(TrackingRequest).tracking_number, Tracking)
+        if tracking is not None and tracking.state != "delivered":
+            self._deliver(tracking)
 
     def _deliver(self, tracking: Tracking) -> None:
         delivered = msgspec.structs.replace(

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import itertools
 import signal
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
@@ -19,12 +21,15 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 from aiohttp import web
 
+from crossdock.sandbox.disorder import PageMemory
 from crossdock.sandbox.faults import Fate, FaultPlan, Faults
 from crossdock.sandbox.storage import LOG_PAGE, Storage
 from crossdock.sandbox.webhooks import WebhookSender
 
 Shape = TypeVar("Shape")
 BODY_BYTES_MAX: Final = 64 * 1024 * 1024
+REQUESTS_KEPT: Final = 100_000
+CALLBACK_SECONDS_MAX: Final = 2.0
 
 
 class Refusal(Exception):
@@ -70,11 +75,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path and the function that answers it inside one transaction."""
+    """A path and the function that answers it inside one transaction.
+
+    `sequel` is what the partner does later of its own accord because of it; the fault plan may have it done, and its
+    webhooks delivered, before the answer.
+    """
 
     method: str
     path: str
     operation: Callable[[Call], Answer]
+    sequel: Callable[[Call], object] | None = None
 
 
 class Partner(Protocol):
@@ -110,6 +120,17 @@ class RateLimit:
         return (1 - self._tokens) / self.per_second
 
 
+class Seen(msgspec.Struct, frozen=True):
+    """One request that came, and what became of it. A duplicate of the network is seen twice."""
+
+    sequence: int
+    method: str
+    path: str
+    traceparent: str
+    fate: Fate
+    again: bool = False
+
+
 @dataclass(slots=True)
 class Laboratory:
     """Everything around one partner."""
@@ -121,6 +142,14 @@ class Laboratory:
     rate_limit: RateLimit
     sender: WebhookSender | None
     started: float = field(default_factory=time.monotonic)
+    pages: PageMemory = field(default_factory=PageMemory)
+    requests: deque[Seen] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
+    seen: int = 0
+
+    def note(self, request: web.Request, fate: Fate, *, again: bool = False) -> None:
+        self.seen += 1
+        traceparent = request.headers.get("traceparent", "")
+        self.requests.append(Seen(self.seen, request.method, request.path, traceparent, fate, again))
 
 
 def make_application(laboratory: Laboratory, partner: Partner) -> web.Application:
@@ -173,6 +202,7 @@ def _endpoint(laboratory: Laboratory, route: Route) -> Callable[[web.Request], A
         if wait > 0:
             return _too_many(wait)
         fate = laboratory.faults.draw(request.method, request.path)
+        laboratory.note(request, fate)
         return await _perform_with_fate(laboratory, route, request, fate)
 
     return endpoint
@@ -193,17 +223,50 @@ async def _perform_with_fate(
     # From here on the partner works although the caller may be gone: that is what a real one does.
     answer = _perform(laboratory, route, call)
     if fate.twice:
-        _perform(laboratory, route, call)
+        laboratory.note(request, fate, again=True)
+        second = _perform(laboratory, route, call)
+        answer = second if fate.second_answer else answer
+    if fate.callback_first:
+        await _call_back(laboratory, route, call)
     if fate.delay_seconds and fate.delay_after_commit:
         await asyncio.sleep(fate.delay_seconds)
-    if fate.after == "drop":
-        return _cut(request)
-    if fate.after == "500":
-        return _refused(500, "unavailable", "the sandbox was told to fail after the work")
-    if fate.after == "truncate" and isinstance(answer.body, bytes):
-        half = answer.body[: max(1, len(answer.body) // 2)]
-        return web.Response(body=half, status=answer.status, content_type="application/json")
-    return answer
+    if request.method == "GET" and answer.status == 200 and isinstance(answer.body, bytes):
+        chance = laboratory.faults.chance
+        body = laboratory.pages.disordered(request.path, str(request.rel_url), answer.body, fate.page, chance)
+        answer = web.Response(body=body, status=200, content_type="application/json")
+    return await _tell(request, answer, fate)
+
+
+async def _call_back(laboratory: Laboratory, route: Route, call: Call) -> None:
+    """What would come after the answer comes before it."""
+    if route.sequel is not None:
+        with laboratory.storage.transaction():
+            route.sequel(call)
+    if laboratory.sender is not None:
+        await laboratory.sender.until_told(CALLBACK_SECONDS_MAX)
+
+
+async def _tell(request: web.Request, answer: web.Response, fate: Fate) -> web.StreamResponse:
+    """The answer, or what is left of it on its way."""
+    body = answer.body if isinstance(answer.body, bytes) else b""
+    match fate.after:
+        case "drop":
+            return _cut(request)
+        case "500":
+            return _refused(500, "unavailable", "the sandbox was told to fail after the work")
+        case "truncate":
+            half = body[: max(1, len(body) // 2)]
+            return web.Response(body=half, status=answer.status, content_type="application/json")
+        case "break off":
+            headers = {"content-type": "application/json", "content-length": str(len(body))}
+            begun = web.StreamResponse(status=answer.status, headers=headers)
+            await begun.prepare(request)
+            await begun.write(body[: len(body) // 2])
+            return _cut(request)
+        case "wrong type":
+            return web.Response(body=body, status=answer.status, content_type="text/html")
+        case "answer":
+            return answer
 
 
 async def _call(request: web.Request) -> Call:
@@ -235,9 +298,10 @@ def _refused(status: int, code: str, message: str, document: object = None) -> w
     return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")
 
 
-def _too_many(seconds: float) -> web.Response:
+def _too_many(seconds: float | None) -> web.Response:
     response = _refused(429, "too_many_requests", "slow down")
-    response.headers["retry-after"] = str(max(1, round(seconds)))
+    if seconds is not None:
+        response.headers["retry-after"] = str(max(1, round(seconds)))
     return response
 
 
@@ -253,6 +317,10 @@ def _controls(laboratory: Laboratory) -> Sequence[Route]:
     def read_log(call: Call) -> Answer:
         limit = min(call.number("limit", LOG_PAGE), LOG_PAGE)
         return Answer(storage.read_log(call.number("after", 0), limit))
+
+    def read_requests(call: Call) -> Answer:
+        after = call.number("after", 0)
+        return Answer(list(itertools.islice((seen for seen in laboratory.requests if seen.sequence > after), LOG_PAGE)))
 
     def read_faults(call: Call) -> Answer:
         return Answer(faults.plan)
@@ -274,6 +342,7 @@ def _controls(laboratory: Laboratory) -> Sequence[Route]:
 
     return (
         Route("GET", "/_log", read_log),
+        Route("GET", "/_requests", read_requests),
         Route("GET", "/_faults", read_faults),
         Route("PUT", "/_faults", place_faults),
         Route("GET", "/healthz", read_health),

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import time
+from contextlib import suppress
 from typing import Final
 
 import aiohttp
@@ -17,6 +18,8 @@ from crossdock.sandbox.storage import Message, Storage
 # Waits between attempts, in seconds: the schedule of Standard Webhooks, compressed so that a demonstration can see it.
 RETRY_WAITS_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 SENDERS: Final = 8
+AGAIN_AFTER_SECONDS: Final = 3.0
+AGAIN_MAX: Final = 3
 
 
 def sign(secret: str, identifier: str, timestamp: int, body: bytes) -> str:
@@ -35,10 +38,19 @@ class WebhookSender:
         self._url = url
         self._secret = secret
         self._news = asyncio.Event()
+        self._sending = False
 
     def announce(self) -> None:
         """Say that something was queued and committed."""
         self._news.set()
+
+    async def until_told(self, seconds_max: float) -> None:
+        """Until all that is due was sent, for which there is a limit: the subscriber may be down."""
+        self.announce()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds_max):
+                while self._sending or self._storage.seconds_until_due() == 0.0:  # noqa: ASYNC110 - due by the clock
+                    await asyncio.sleep(0.01)
 
     async def run(self) -> None:
         timeout = aiohttp.ClientTimeout(total=10)
@@ -47,7 +59,9 @@ class WebhookSender:
                 self._news.clear()
                 messages = self._storage.due_messages(limit=SENDERS)
                 if messages:
+                    self._sending = True
                     await asyncio.gather(*(self._deliver(session, message) for message in messages))
+                    self._sending = False
                     continue
                 await self._wait(self._storage.seconds_until_due())
 
@@ -67,7 +81,9 @@ class WebhookSender:
             self._storage.postpone_message(message.id, fate.delay_seconds)
             return
         answers = await asyncio.gather(*(self._send(session, message) for _ in range(fate.copies)))
-        if any(answers):
+        if any(answers) and fate.again and message.attempts < AGAIN_MAX:
+            self._storage.postpone_message(message.id, AGAIN_AFTER_SECONDS)
+        elif any(answers):
             self._storage.close_message(message.id, "delivered")
         elif message.attempts >= len(RETRY_WAITS_SECONDS):
             self._storage.close_message(message.id, "given up")

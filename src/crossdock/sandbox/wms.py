@@ -137,7 +137,7 @@ class Warehouse:
 
     def routes(self) -> Sequence[Route]:
         return (
-            Route("POST", "/api/instructions", self.take_instruction),
+            Route("POST", "/api/instructions", self.take_instruction, sequel=self.wave_now),
             Route("GET", "/api/instructions/{number}", self.read_instruction),
             Route("POST", "/api/instructions/{number}/cancellation", self.cancel),
             Route("GET", "/api/shipments", self.list_shipments),

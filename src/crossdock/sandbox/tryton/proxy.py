@@ -84,7 +84,8 @@ class Proxy:
         # Shielded: Tryton goes on and the log is kept although the caller may be gone.
         status, answer = await asyncio.shield(self._forward(request, body, method, writes))
         if fate.twice:
-            await asyncio.shield(self._forward(request, body, method, writes))
+            second = await asyncio.shield(self._forward(request, body, method, writes))
+            status, answer = second if fate.second_answer else (status, answer)
         if fate.delay_seconds and fate.delay_after_commit:
             await asyncio.sleep(fate.delay_seconds)
         if fate.after == "drop":
@@ -94,6 +95,13 @@ class Proxy:
         if fate.after == "truncate":
             answer = answer[: len(answer) // 2]
         kind = "application/json" if status == 200 else "text/plain"
+        if fate.after == "wrong type":
+            kind = "text/html"
+        if fate.after == "break off":
+            begun = web.StreamResponse(status=status, headers={"content-length": str(len(answer))})
+            await begun.prepare(request)
+            await begun.write(answer[: len(answer) // 2])
+            return _cut(request)
         return web.Response(body=answer, status=status, content_type=kind)
 
     async def _forward(self, request: web.Request, body: bytes, method: str, writes: bool) -> tuple[int, bytes]:
@@ -180,7 +188,8 @@ def _early_end(request: web.Request, fate: Fate) -> web.Response | None:
     if fate.before == "reset":
         return _cut(request)
     if fate.before == "429":
-        return web.Response(status=429, headers={"retry-after": str(max(1, round(fate.retry_after)))})
+        wait = {} if fate.retry_after is None else {"retry-after": str(max(1, round(fate.retry_after)))}
+        return web.Response(status=429, headers=wait)
     if fate.before in ("500", "503"):
         return web.Response(status=int(fate.before))
     return None
