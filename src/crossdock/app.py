@@ -263,6 +263,6 @@ async def make_worker(application: Application, connections: Sequence[OpenConnec
         pool, application.plans, configuration.retry, configuration.breaker, clock, random.random, application.metrics
     )
     runner = Runner(pool, connections, recorder, name, clock, random.random)
-    poller = Poller(pool, connections, name, clock)
-    decider = Decider(pool, application.acceptor, application.plans, clock)
+    poller = Poller(pool, connections, name, clock, application.metrics)
+    decider = Decider(pool, application.acceptor, application.plans, clock, application.metrics)
     return Worker(pool, decider, runner, poller, name, clock)

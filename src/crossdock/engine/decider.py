@@ -12,10 +12,10 @@ import msgspec
 import structlog
 
 from crossdock.engine.intake import Acceptor, Placed
-from crossdock.engine.ports import Clock, PlanBook
+from crossdock.engine.ports import NO_COUNTS, Clock, Counts, PlanBook
 from crossdock.ledger import facts as inbox
 from crossdock.ledger import master_data
-from crossdock.ledger.acceptance import find_orders, lock_figures
+from crossdock.ledger.acceptance import Accepted, find_orders, lock_figures
 from crossdock.ledger.decisions import (
     LockedOrder,
     OrderDecision,
@@ -68,8 +68,11 @@ def order_id_of(number: str) -> int | None:
 class Decider:
     """Stateless but for its parts; any number may run at once."""
 
-    def __init__(self, pool: asyncpg.Pool[Any], acceptor: Acceptor, plans: PlanBook, clock: Clock) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool[Any], acceptor: Acceptor, plans: PlanBook, clock: Clock, counts: Counts = NO_COUNTS,
+    ) -> None:  # fmt: skip
         self._pool = pool
+        self._counts = counts
         self._acceptor = acceptor
         self._plans = plans
         self._clock = clock
@@ -142,7 +145,7 @@ class Decider:
             placed = [
                 (fact, bodies[fact.fact_id]) for fact in facts if isinstance(bodies.get(fact.fact_id), OrderPlaced)
             ]
-            await self._decide_placed(connection, placed)
+            accepted = await self._decide_placed(connection, placed)
             await self._apply_master_data(connection, [
                 (fact, bodies[fact.fact_id]) for fact in facts if fact.kind in _MASTER_DATA and fact.fact_id in bodies
             ])  # fmt: skip
@@ -150,7 +153,9 @@ class Decider:
                 (fact, bodies[fact.fact_id]) for fact in facts
                 if fact.fact_id in bodies and fact.kind not in _MASTER_DATA and fact.kind != "order.placed"
             ])  # fmt: skip
-            return len(facts)
+        for item in accepted:
+            self._counts.count_order(item.channel, item.acceptance.acknowledgment.state)
+        return len(facts)
 
     async def _decode(self, connection: Any, facts: Sequence[WaitingFact]) -> dict[int, Any]:
         bodies = {}
@@ -166,9 +171,11 @@ class Decider:
                 await inbox.quarantine_fact(connection, fact.fact_id, problem)
         return bodies
 
-    async def _decide_placed(self, connection: Any, placed: Sequence[tuple[WaitingFact, OrderPlaced]]) -> None:
+    async def _decide_placed(
+        self, connection: Any, placed: Sequence[tuple[WaitingFact, OrderPlaced]]
+    ) -> Sequence[Accepted]:
         if not placed:
-            return
+            return ()
         keyed = [(self._plans.channel_of(fact.connection), body.channel_number) for fact, body in placed]
         existing = await find_orders(connection, keyed)
         fresh: dict[tuple[str, str], Placed] = {}
@@ -180,8 +187,7 @@ class Decider:
                 fresh[key] = Placed(key[0], body, fact.traceparent, fact_id=fact.fact_id)
             # A second version of the same order stays waiting and is looked at in the next batch.
         await inbox.mark_applied(connection, ignored)
-        if fresh:
-            await self._acceptor.accept(connection, list(fresh.values()))
+        return (await self._acceptor.accept(connection, list(fresh.values())) or ()) if fresh else ()
 
     async def _apply_master_data(self, connection: Any, reported: Sequence[tuple[WaitingFact, Any]]) -> None:
         now = self._clock()

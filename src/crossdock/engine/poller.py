@@ -10,7 +10,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from crossdock.engine.ports import Clock, OpenConnection
+from crossdock.engine.ports import NO_COUNTS, Clock, Counts, OpenConnection
 from crossdock.kit.connector import Feed, Page
 from crossdock.ledger import steps as ledger
 from crossdock.ledger.facts import insert_facts
@@ -27,11 +27,13 @@ class Poller:
     """One per worker process; feeds are leased, so any number may run."""
 
     def __init__(
-        self, pool: asyncpg.Pool[Any], connections: Sequence[OpenConnection], worker: str, clock: Clock
-    ) -> None:
+        self, pool: asyncpg.Pool[Any], connections: Sequence[OpenConnection], worker: str, clock: Clock,
+        counts: Counts = NO_COUNTS,
+    ) -> None:  # fmt: skip
         self._pool = pool
         self._worker = worker
         self._clock = clock
+        self._counts = counts
         self._connections = {connection.name: connection for connection in connections if connection.connector.feeds}
 
     async def run(self) -> None:
@@ -90,6 +92,8 @@ class Poller:
                     connection, name, feed, self._worker, page.cursor, due_at, now, changed=fresh > 0
                 )
             await ledger.note_connections(connection, [(name, now, None, None, None)])
+        if fresh:
+            self._counts.count_facts(name, fresh)
         return kept
 
     async def _fail(self, name: str, feed: str, error: CrossdockError, failures: int, interval: float) -> None:

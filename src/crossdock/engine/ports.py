@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, Protocol
 
 from crossdock.kit.connector import Connector
 from crossdock.policy.plans import Plan
@@ -14,6 +14,25 @@ from crossdock.rules.plan import Routes
 Clock = Callable[[], datetime]
 Chance = Callable[[], float]
 """A number in [0, 1)."""
+
+
+class Counts(Protocol):
+    """Told what was committed, so that somebody may count it."""
+
+    def count_order(self, channel: str, answer: str) -> None: ...
+
+    def count_facts(self, connection: str, count: int) -> None: ...
+
+
+class NoCounts:
+    """Nobody counts."""
+
+    def count_order(self, channel: str, answer: str) -> None: ...
+
+    def count_facts(self, connection: str, count: int) -> None: ...
+
+
+NO_COUNTS: Final = NoCounts()
 
 
 def system_clock() -> datetime:
