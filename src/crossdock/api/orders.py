@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Final
@@ -115,6 +116,7 @@ async def place_order(call: Call) -> Answer:
     services = call.services
     span = services.tracing.start("order.place", call.traceparent, attributes={"channel": channel})
     traceparent = span.traceparent if span is not None else call.traceparent
+    began = time.monotonic()
     try:
         answer = await services.intake.place(
             Arrival(channel, placed, call.raw, key, hashlib.sha256(call.raw).digest(), traceparent)
@@ -123,7 +125,10 @@ async def place_order(call: Call) -> Answer:
         if span is not None:
             span.end()
     state = answer.acknowledgment.state if answer.acknowledgment is not None else answer.status
+    services.metrics.observe_answer(channel, time.monotonic() - began)
     services.metrics.count_order(channel, state if answer.status == "new" else answer.status)
+    if answer.status == "new":
+        services.metrics.count_facts(services.policy.channels[channel].connection, 1)
     return _acknowledge(answer)
 
 

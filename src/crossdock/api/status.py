@@ -60,6 +60,13 @@ def _gauges(overview: Overview) -> Iterable[Metric]:
     oldest = overview.oldest_waiting_step
     age = (now - oldest.since).total_seconds() if oldest is not None else 0
     yield gauge("oldest_waiting_step_seconds", "Age of the oldest waiting step", [], [((), age)])
+    since = overview.oldest_waiting_fact_at
+    age = (now - since).total_seconds() if since is not None else 0
+    yield gauge("oldest_waiting_fact_seconds", "Age of the oldest fact that waits to be decided", [], [((), age)])
+    yield gauge(
+        "orders_waiting_for_erp", "Accepted orders that the ERP has not taken yet", ["connection"],
+        [((row.connection,), row.orders) for row in overview.waiting_for_erp],
+    )  # fmt: skip
     yield gauge(
         "connection_paused", "Whether a connection is paused", ["connection"],
         [((row.connection,), int(row.paused)) for row in overview.connections],

@@ -21,6 +21,7 @@ from crossdock.cli.exits import HELP
 from crossdock.cli.home import database_address, find_home
 from crossdock.cli.output import find_configuration, finish, guarded, say, show_json
 from crossdock.insight.telemetry.logs import set_up_logs
+from crossdock.insight.telemetry.metrics import served_metrics
 from crossdock.insight.telemetry.traces import open_tracing
 from crossdock.ledger.migrate import migrate as apply_migrations
 from crossdock.policy.configuration import Configuration, load_configuration
@@ -60,15 +61,20 @@ async def until_told_to_stop(work: Awaitable[None]) -> None:
 @click.option("--config", "configuration", default="", help="The configuration; default ./crossdock.toml.")
 @click.option("--name", default="", help="The worker's name; default host and process.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), default="INFO")
-def worker(configuration: str, name: str, log_level: str) -> None:
+@click.option("--metrics-host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--metrics-port", type=click.IntRange(1024, 65_535), envvar="CROSSDOCK_METRICS_PORT",
+    help="Serve this worker's counters to Prometheus there; default CROSSDOCK_METRICS_PORT, without it nowhere.",
+)
+def worker(configuration: str, name: str, log_level: str, metrics_host: str, metrics_port: int | None) -> None:
     """Decide facts, do steps at partners, read feeds. Any number may run, on any host, against one database."""
     # The name of a lease must not be taken over by the next process of the same name: its steps are in doubt first.
     unique = f"{name or socket.gethostname()}:{os.getpid()}"
     set_up_logs(name or unique, log_level)
-    finish(_work(configuration, unique))
+    finish(_work(configuration, unique, metrics_host, metrics_port or 0))
 
 
-async def _work(given: str, name: str) -> None:
+async def _work(given: str, name: str, metrics_host: str, metrics_port: int) -> None:
     environment = dict(os.environ)
     configuration = read_configuration(given)
     dsn = database_address(find_home(environment), environment)
@@ -80,7 +86,8 @@ async def _work(given: str, name: str) -> None:
         ):
             running = await make_worker(application, connections, name)
             structlog.get_logger().info("worker_started", policy=configuration.version, connections=len(connections))
-            await until_told_to_stop(running.run())
+            with served_metrics(application.metrics, metrics_host, metrics_port):
+                await until_told_to_stop(running.run())
             structlog.get_logger().info("worker_stopped")
     finally:
         tracing.close()

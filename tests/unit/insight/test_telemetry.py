@@ -17,8 +17,9 @@ from crossdock.insight.telemetry.logs import mask_event
 from crossdock.insight.telemetry.metrics import Metrics, gauge, render_metrics
 from crossdock.insight.telemetry.observed import traced
 from crossdock.insight.telemetry.traces import Tracing, is_traceparent, open_tracing
-from crossdock.kit.connector import Call, Connector, Done, Exchange, Operation
+from crossdock.kit.connector import Call, Connector, Done, Exchange, Feed, Operation, Page
 from crossdock.model.errors import Misconfigured, Unavailable
+from crossdock.model.facts import Fact
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -124,3 +125,36 @@ async def test_a_call_is_traced_and_carries_its_own_span(tmp_path: Path) -> None
     assert [span["parentSpanId"] for span in spans] == ["b7ad6b7169203331"] * 2
     assert [span["spanId"] for span in spans] == [call.traceparent.split("-")[2] for call in seen]
     assert spans[1]["status"]["message"] == "partner_unreachable"
+
+
+async def test_a_probe_has_a_span_of_its_own(tmp_path: Path) -> None:
+    async def probe(client: Any, call: Call) -> Done | None:
+        return None
+
+    operation = Operation("tax.commit", probe=probe)
+    connector = Connector(system="tax", title="Tax", settings=dict, open=None, operations=(operation,))  # type: ignore[arg-type]
+    tracing = open_tracing(f"file:{tmp_path / 't.jsonl'}", "worker-1")
+    watched = traced(connector, "tax", tracing).operation("tax.commit").probe
+    assert watched is not None
+    call = Call("k", "CD1", "tax.commit:SH-1", "tax.commit", None, b"{}", {}, traceparent=PARENT)  # type: ignore[arg-type]
+    assert await watched(None, call) is None
+    tracing.close()
+    (span,) = msgspec.json.decode((tmp_path / "t.jsonl").read_bytes())["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert span["name"] == "tax.commit:SH-1 probe"
+    assert span["parentSpanId"] == "b7ad6b7169203331"
+
+
+async def test_an_order_that_is_fetched_begins_its_own_trace(tmp_path: Path) -> None:
+    async def read(client: Any, connection: str, cursor: str) -> Page:
+        orders = [Fact(connection, "order.placed", number, b"{}", b"{}", subject=number) for number in ("1", "2")]
+        return Page([*orders, Fact(connection, "order.paid", "1", b"{}", b"{}", subject="1")], "3")
+
+    connector = Connector(system="shop", title="Shop", settings=dict, open=None, feeds=(Feed("orders", read=read),))  # type: ignore[arg-type]
+    tracing = open_tracing(f"file:{tmp_path / 't.jsonl'}", "worker-1")
+    page = await traced(connector, "shop", tracing).feed("orders").read(None, "shop", "")
+    tracing.close()
+    spans = msgspec.json.decode((tmp_path / "t.jsonl").read_bytes())["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert [fact.traceparent.split("-")[1] for fact in page.facts[:2]] == [span["traceId"] for span in spans]
+    assert len({span["traceId"] for span in spans}) == 2
+    assert page.facts[2].traceparent == ""
+    assert page.cursor == "3"

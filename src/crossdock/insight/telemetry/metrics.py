@@ -7,10 +7,11 @@ added up. Labels are names from the configuration and closed lists, never anythi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -39,11 +40,19 @@ class Metrics:
             "crossdock_step_attempt_seconds", "How long an attempt took", ("connection", "operation"),
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
+        self._answer_seconds = Histogram(
+            "crossdock_order_answer_seconds", "How long an order by API waited for its answer", ("channel",),
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
         self._children: dict[tuple[str, ...], Any] = {}
 
     def count_order(self, channel: str, answer: str) -> None:
         """An order was answered: accepted, held, refused, repeated …"""
         self._child("orders", self._orders, channel, answer).inc()
+
+    def observe_answer(self, channel: str, seconds: float) -> None:
+        """An order that came by API was answered after `seconds`."""
+        self._child("answers", self._answer_seconds, channel).observe(seconds)
 
     def count_facts(self, connection: str, count: int) -> None:
         """`count` new facts of a connection were committed."""
@@ -81,6 +90,21 @@ def render_metrics(metrics: Metrics, gauges: Iterable[Metric] = ()) -> bytes:
         MultiProcessCollector(registry, path=shared)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
     return generate_latest(metrics.registry) + generate_latest(registry)
+
+
+@contextmanager
+def served_metrics(metrics: Metrics, host: str, port: int) -> Iterator[None]:
+    """This process's counters at http://host:port/metrics, for a process that has no other door. Port 0: none."""
+    if not port:
+        yield
+        return
+    server, thread = start_http_server(port, host, metrics.registry)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def gauge(name: str, text: str, labels: Sequence[str], samples: Iterable[Sample]) -> Metric:

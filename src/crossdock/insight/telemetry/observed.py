@@ -5,19 +5,23 @@ Both wrap what the engine is given, so the engine itself knows nothing of metric
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
+import msgspec
 
 from crossdock.engine.ports import Chance, Clock, PlanBook
 from crossdock.engine.recorder import Ended, Recorder
 from crossdock.insight.telemetry.metrics import Metrics
 from crossdock.insight.telemetry.traces import ActiveSpan, Tracing
-from crossdock.kit.connector import Call, Connector, Done, Operation, Perform, PerformMany
+from crossdock.kit.connector import Call, Connector, Done, Feed, Operation, Page, PerformMany
 from crossdock.model.errors import CrossdockError
+from crossdock.model.facts import Fact
 from crossdock.policy.resilience import BreakerPolicy, RetryTable
+
+Answer = TypeVar("Answer", Done, Done | None)
 
 
 class MeasuredRecorder(Recorder):
@@ -43,7 +47,9 @@ def traced(connector: Connector, connection: str, tracing: Tracing) -> Connector
     if not tracing.enabled:
         return connector
     return replace(
-        connector, operations=tuple(_traced(operation, connection, tracing) for operation in connector.operations)
+        connector,
+        operations=tuple(_traced(operation, connection, tracing) for operation in connector.operations),
+        feeds=tuple(replace(feed, read=_traced_feed(feed, tracing)) for feed in connector.feeds),
     )
 
 
@@ -52,12 +58,36 @@ def _traced(operation: Operation, connection: str, tracing: Tracing) -> Operatio
         operation,
         perform=_traced_one(operation.perform, connection, tracing) if operation.perform else None,
         perform_many=_traced_many(operation.perform_many, connection, tracing) if operation.perform_many else None,
+        probe=_traced_one(operation.probe, connection, tracing, suffix=" probe") if operation.probe else None,
     )
 
 
-def _traced_one(perform: Perform, connection: str, tracing: Tracing) -> Perform:
-    async def perform_traced(client: Any, call: Call) -> Done:
-        span = _begin(tracing, connection, call)
+def _traced_feed(feed: Feed, tracing: Tracing) -> Callable[[Any, str, str], Awaitable[Page]]:
+    """An order that is fetched has arrived just as one that is sent: its trace begins here."""
+
+    async def read_traced(client: Any, connection: str, cursor: str) -> Page:
+        page = await feed.read(client, connection, cursor)
+        return replace(page, facts=[_arrived(fact, feed.name, tracing) for fact in page.facts])
+
+    return read_traced
+
+
+def _arrived(fact: Fact, feed: str, tracing: Tracing) -> Fact:
+    if fact.kind != "order.placed" or fact.traceparent:
+        return fact
+    attributes: dict[str, str | int] = {"connection": fact.connection, "feed": feed}
+    span = tracing.start("feed.receive", attributes=attributes)
+    if span is None:
+        return fact
+    span.end()
+    return msgspec.structs.replace(fact, traceparent=span.traceparent)
+
+
+def _traced_one(
+    perform: Callable[[Any, Call], Awaitable[Answer]], connection: str, tracing: Tracing, suffix: str = ""
+) -> Callable[[Any, Call], Awaitable[Answer]]:
+    async def perform_traced(client: Any, call: Call) -> Answer:
+        span = _begin(tracing, connection, call, suffix)
         if span is None:
             return await perform(client, call)
         try:
@@ -97,8 +127,8 @@ def _traced_many(perform_many: PerformMany, connection: str, tracing: Tracing) -
     return perform_many_traced
 
 
-def _begin(tracing: Tracing, connection: str, call: Call) -> ActiveSpan | None:
+def _begin(tracing: Tracing, connection: str, call: Call, suffix: str = "") -> ActiveSpan | None:
     attributes: dict[str, str | int] = {
         "crossdock.connection": connection, "crossdock.order": call.number, "crossdock.attempt": call.attempt,
     }  # fmt: skip
-    return tracing.start(call.name, call.traceparent, attributes=attributes, outgoing=True)
+    return tracing.start(f"{call.name}{suffix}", call.traceparent, attributes=attributes, outgoing=True)
