@@ -10,14 +10,15 @@ CREATE TABLE saga_deliveries (
 CREATE INDEX saga_deliveries_ready ON saga_deliveries (order_id, place) WHERE state = 'ready';
 
 -- name: accept
--- A batch of orders, each with five deliveries to be made.
-WITH given AS (
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::json[]) AS o (order_id, number, body)
-), placed AS (
-    INSERT INTO saga_orders (order_id, number, state, open, body) SELECT order_id, number, 'open', 5, body FROM given
+-- A batch of orders, each with five deliveries to be made. A number that exists already is left out.
+WITH placed AS (
+    INSERT INTO saga_orders (order_id, number, state, open, body)
+    SELECT order_id, number, 'open', 5, body FROM unnest($1::bigint[], $2::text[], $3::json[]) AS o (order_id, number, body)
+    ON CONFLICT (number) DO NOTHING
+    RETURNING order_id
 )
 INSERT INTO saga_deliveries (order_id, place, state)
-SELECT order_id, place, 'ready' FROM given CROSS JOIN generate_series(1, 5) AS place;
+SELECT order_id, place, 'ready' FROM placed CROSS JOIN generate_series(1, 5) AS place;
 
 -- name: claim
 -- Deliveries to be made, marked as sending before they are sent.

@@ -170,7 +170,7 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(dsn: str, *, batch: bool = False, **channel: Any) -> AsyncIterator[World]:
+async def open_world(dsn: str, *, batch: bool = False, skus: int = 50, **channel: Any) -> AsyncIterator[World]:
     pool = await open_pool(dsn, size=8)
     policy = make_policy(**channel)
     plans = PlanBook(policy.plans.by_name, {"shop": "shop"}, {"HAM": "wms", "BHX": "wms"})
@@ -178,7 +178,7 @@ async def open_world(dsn: str, *, batch: bool = False, **channel: Any) -> AsyncI
     partners = {name: Partner() for name in OPERATIONS}
     connections = open_partners(partners, batch=batch)
     await make_known(pool, connections)
-    await seed(pool)
+    await seed(pool, skus)
     try:
         async with Intake(pool, acceptor, system_clock) as intake:
             decider = Decider(pool, acceptor, plans, system_clock)
