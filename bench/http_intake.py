@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -14,6 +17,22 @@ import msgspec
 from bench.estate import RunningApi, get_token, open_api, prepare_estate
 from bench.http_load import LoadPlan, LoadReport
 from bench.process_figures import find_postmaster, usage_of, usage_of_postgres
+from bench.report import Result, make_result
+from bench.server import fresh_database
+from bench.statements import load_statements
+from crossdock.ledger.database import open_pool
+
+RATE = 600.0
+P99_MS = 50.0
+SECONDS = 30.0
+WAITING_STEPS = 1_000_000
+STEPS_PER_ORDER = 5
+# Compared at a rate that leaves room on both sides: at the edge a p99 says only which side of it the run was on.
+COMPARED_RATE = 300.0
+COMPARED_SECONDS = 10.0
+COMPARED_PAIRS = 4
+# What is still called sustained: everything answered, and the last answer not late.
+SUSTAINED = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,36 +44,132 @@ class Shares:
     load: float
 
     def text(self) -> str:
-        cores = os.cpu_count() or 1
         return (
-            f"of {cores} cores: API process {self.api:.0%}, PostgreSQL {self.postgres:.0%}, load generator {self.load:.0%} "
-            "of one core each"
+            f"of {os.cpu_count()} cores the API process used {self.api:.2f}, PostgreSQL {self.postgres:.2f}, the load "
+            f"generator {self.load:.2f}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """An open API process with a token for it."""
+
+    api: RunningApi
+    token: str
+    postmaster: int
+
+    def load(self, rate: float, seconds: float, **more: int) -> tuple[LoadReport, Shares]:
+        plan = LoadPlan(self.api.port, self.token, f"L{time.time():.0f}", rate, seconds, **more)
+        return run_load(self.api, self.postmaster, plan)
+
+
+@contextmanager
+def open_door(dsn: str) -> Iterator[Door]:
+    postmaster = asyncio.run(find_postmaster(dsn))
+    with open_api(dsn) as api:
+        yield Door(api, asyncio.run(get_token(api.url)), postmaster)
 
 
 def run_load(api: RunningApi, postmaster: int, plan: LoadPlan) -> tuple[LoadReport, Shares]:
     """One run of the generator, with what the others used meanwhile."""
-    before = (usage_of(api.process.pid).seconds, usage_of_postgres(postmaster) if postmaster else 0.0)
-    started = time.perf_counter()
+    before = (usage_of(api.process.pid).seconds, usage_of_postgres(postmaster))
     ended = subprocess.run(
         [sys.executable, "-m", "bench.http_load"], input=msgspec.json.encode(plan), stdout=subprocess.PIPE, check=True,
         timeout=plan.seconds + plan.warm_seconds + 120,
     )  # fmt: skip
-    seconds = time.perf_counter() - started
-    after = (usage_of(api.process.pid).seconds, usage_of_postgres(postmaster) if postmaster else 0.0)
+    after = (usage_of(api.process.pid).seconds, usage_of_postgres(postmaster))
     report = msgspec.json.decode(ended.stdout, type=LoadReport)
-    # The generator makes its requests before it begins; that time is not the run's.
-    seconds = min(seconds, plan.seconds + plan.warm_seconds)
+    # What was asked in that time, warming up included, over the rate at which it was answered.
+    seconds = (report.asked + plan.warm_seconds * plan.rate) / report.achieved
     return report, Shares((after[0] - before[0]) / seconds, (after[1] - before[1]) / seconds, report.cpu_share)
 
 
-if __name__ == "__main__":
-    DSN = sys.argv[1]
-    RATE, SECONDS = float(sys.argv[2]), float(sys.argv[3])
-    asyncio.run(prepare_estate(DSN))
-    POSTMASTER = asyncio.run(find_postmaster(DSN))
-    with open_api(DSN) as API:
-        TOKEN = asyncio.run(get_token(API.url))
-        for rate in [RATE]:
-            r, s = run_load(API, POSTMASTER, LoadPlan(API.port, TOKEN, f"L{int(rate)}-{time.time():.0f}", rate, SECONDS))
-            print(r, s.text(), os.getloadavg())
+def measure_intake(server: str, size: float) -> list[Result]:
+    """600 orders a second, and the highest rate that holds the latency when that does not."""
+    dsn = asyncio.run(fresh_database(server, migrated=False))
+    asyncio.run(prepare_estate(dsn))
+    seconds = max(5.0, SECONDS * size)
+    with open_door(dsn) as door:
+        report, shares = door.load(RATE, seconds)
+        _say(RATE, report, shares)
+        held = _holds(report, RATE)
+        highest = RATE if held else 0.0
+        for rate in () if held else (500.0, 400.0, 300.0, 200.0, 100.0):
+            lower, used = door.load(rate, max(5.0, seconds / 3))
+            _say(rate, lower, used)
+            if _holds(lower, rate):
+                highest = rate
+                break
+    what = (
+        f"p99 of HTTP intake of 20-line orders at {RATE:.0f}/s for {seconds:.0f} s, from the scheduled time, committed "
+        f"before the answer; answered {report.achieved:.0f}/s, median {report.p50:.0f} ms"
+    )
+    verdict = shares.text() + (f"; the highest rate tried that holds {P99_MS:.0f} ms: {highest:.0f}/s" if not held else "")
+    return [make_result(
+        "http_intake", what, report.p99, "ms", P99_MS, report.p99 / P99_MS, 1.0, verdict, below=True,
+        complete=_answered(report) and report.achieved >= SUSTAINED * RATE and seconds >= SECONDS,
+        achieved=report.achieved, p50=report.p50, load_generator_lag_p99_ms=report.lag_ms,
+        load_generator_share=report.cpu_share, api_share=round(shares.api, 2), postgres_share=round(shares.postgres, 2),
+        others=report.others, highest_rate_held=highest,
+    )]  # fmt: skip
+
+
+def measure_waiting(server: str, size: float) -> list[Result]:
+    """The same order at a full and at an empty ledger, in turn."""
+    orders = int(WAITING_STEPS * size) // STEPS_PER_ORDER
+    empty, full = (asyncio.run(fresh_database(server, migrated=False)) for _ in range(2))
+    for dsn in (empty, full):
+        asyncio.run(prepare_estate(dsn))
+    seconds = max(4.0, COMPARED_SECONDS * min(size, 1.0))
+    p99: dict[str, list[float]] = {empty: [], full: []}
+    failed = 0
+    with open_door(empty) as first, open_door(full) as second:
+        doors = {empty: first, full: second}
+        for door in doors.values():
+            door.load(COMPARED_RATE / 3, 4.0)
+        sys.stdout.write(f"  filling {orders * STEPS_PER_ORDER:,} waiting steps\n")
+        waiting = asyncio.run(fill_waiting(full, orders))
+        for _ in range(COMPARED_PAIRS):
+            for dsn, door in doors.items():
+                report, shares = door.load(COMPARED_RATE, seconds)
+                failed += report.asked - report.accepted
+                p99[dsn].append(report.p99)
+                _say(COMPARED_RATE, report, shares)
+    value, baseline = statistics.median(p99[full]), statistics.median(p99[empty])
+    what = (
+        f"p99 of HTTP intake of 20-line orders at {COMPARED_RATE:.0f}/s with {waiting:,} waiting steps in the ledger "
+        f"against an empty one, medians of {COMPARED_PAIRS} runs in turn"
+    )
+    return [make_result(
+        "http_intake_waiting", what, value, "ms", baseline, value / baseline, 1.2, "nothing: the rate leaves room",
+        below=True, complete=not failed and waiting >= WAITING_STEPS, runs=p99[full], baseline_runs=p99[empty],
+    )]  # fmt: skip
+
+
+async def fill_waiting(dsn: str, orders: int) -> int:
+    """Fill the ledger; return how many steps wait in it."""
+    statements = load_statements("fill_waiting")
+    pool = await open_pool(dsn, size=1)
+    try:
+        await pool.execute(statements["fill"], orders, STEPS_PER_ORDER, timeout=600)
+        await pool.execute(statements["advance_numbers"])
+        await pool.execute(statements["settle"], timeout=600)
+        return int(await pool.fetchval(statements["count_waiting"]))
+    finally:
+        pool.terminate()
+
+
+def _answered(report: LoadReport) -> bool:
+    return report.accepted == report.asked
+
+
+def _holds(report: LoadReport, rate: float) -> bool:
+    return _answered(report) and report.p99 < P99_MS and report.achieved >= SUSTAINED * rate
+
+
+def _say(rate: float, report: LoadReport, shares: Shares) -> None:
+    sys.stdout.write(
+        f"  {rate:.0f}/s: answered {report.achieved:.0f}/s, p50 {report.p50:.0f} ms, p99 {report.p99:.0f} ms; "
+        f"{shares.text()}; load {os.getloadavg()[0]:.1f}\n"
+    )
+    sys.stdout.flush()

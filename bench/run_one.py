@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 import uvloop
 
 from bench.bare_saga import run_bare_saga
+from bench.dbos_saga import run_dbos_saga
 from bench.drain import run_drain
 from bench.finished import run_finished_orders
 from bench.order_path import run_order_path
@@ -26,8 +27,13 @@ async def _bare(dsn: str, size: int) -> float:
     return await run_bare_saga(dsn, size, make_arrivals(0, 1)[0].raw)
 
 
+async def _dbos(dsn: str, size: int) -> float:
+    return await run_dbos_saga(dsn, size, make_arrivals(0, 1)[0].raw)
+
+
 RUNS: dict[str, Callable[[str, int], Awaitable[float | dict[str, float]]]] = {
-    "bare_saga": _bare, "order_path": run_order_path, "drain": run_drain, "finished_orders": run_finished_orders,
+    "bare_saga": _bare, "dbos": _dbos, "order_path": run_order_path, "drain": run_drain,
+    "finished_orders": run_finished_orders,
 }  # fmt: skip
 
 

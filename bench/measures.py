@@ -1,0 +1,109 @@
+"""Every measure by name: what it runs, about how long that takes, and what its figures mean."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bench.http_intake import measure_intake, measure_waiting
+from bench.report import Result, make_result
+from bench.server import fresh_database
+
+REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """`ids` are the results that it yields; `seconds` is about how long it takes at its full size."""
+
+    run: Callable[[str, float], list[Result]]
+    ids: tuple[str, ...]
+    seconds: int
+
+
+def run(server: str, measure: str, size: float, *, migrated: bool = True) -> dict[str, float]:
+    """One run in a fresh process on a fresh database."""
+    dsn = asyncio.run(fresh_database(server, migrated=migrated))
+    command = [sys.executable, "-m", "bench.run_one", measure, dsn, str(max(1, int(size)))]
+    ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=1800)
+    figures: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
+    sys.stdout.write(f"  {measure}: {json.dumps(figures)}, load {os.getloadavg()[0]:.1f}\n")
+    sys.stdout.flush()
+    return figures
+
+
+def order_path(server: str, size: float) -> list[Result]:
+    """Ours and the bare saga in turn."""
+    bare, ours = [], []
+    for _ in range(REPEATS):
+        bare.append(run(server, "bare_saga", 3000 * size, migrated=False))
+        ours.append(run(server, "order_path", 1500 * size))
+    value, baseline = _median(ours, "value"), _median(bare, "value")
+    ratios = sorted(mine["value"] / theirs["value"] for mine, theirs in zip(ours, bare, strict=True))
+    share = _median(ours, "cpu_share")
+    return [make_result(
+        "order_path", "whole order path of 5-line orders against a bare set-based saga, one process each, fsync on",
+        value, "orders/s", baseline, ratios[len(ratios) // 2], 0.35,
+        f"PostgreSQL and the shared processor: our process used {share:.0%} of one core and waited otherwise",
+        runs=[round(item["value"]) for item in ours], baseline_runs=[round(item["value"]) for item in bare],
+    )]  # fmt: skip
+
+
+def dbos(server: str, size: float) -> list[Result]:
+    """Our whole path against DBOS's bare saga, in turn on the same server."""
+    ours = [run(server, "order_path", 1500 * size)]
+    theirs = run(server, "dbos", 600 * size, migrated=False)
+    ours.append(run(server, "order_path", 1500 * size))
+    value = _median(ours, "value")
+    return [make_result(
+        "dbos", "our whole order path against the bare saga (durable start, five steps, completion) on DBOS, one process "
+        "each, on the same PostgreSQL", value, "orders/s", theirs["value"], value / theirs["value"], 10.0,
+        f"DBOS: its own process, {theirs['cpu_share']:.0%} of one core ({theirs['process_ms']:.1f} ms an order)",
+        runs=[round(item["value"]) for item in ours],
+    )]  # fmt: skip
+
+
+def drain(server: str, size: float) -> list[Result]:
+    ratios = [run(server, "drain", 400 * size)["value"] for _ in range(REPEATS)]
+    ratio = statistics.median(ratios)
+    return [make_result(
+        "drain", "drain rate after an outage against the ERP's own rate (an in-process ERP of 100 orders/s)",
+        100 * ratio, "orders/s", 100.0, ratio, 0.95, "the ERP", runs=[round(item, 3) for item in ratios],
+    )]  # fmt: skip
+
+
+def finished_orders(server: str, size: float) -> list[Result]:
+    figures = run(server, "finished_orders", 100_000 * size)
+    held = int(100_000 * size)
+    slowest = figures["slowest_list_ms"]
+    return [
+        make_result(
+            "finished_orders_1m", f"order path with {held:,} finished orders in the ledger against an empty one "
+            "(fewer than the goal's 1,000,000)", figures["value"], "orders/s", figures["empty"],
+            figures["value"] / figures["empty"], 0.9, "see order_path", complete=held >= 1_000_000,
+        ),
+        make_result(
+            "finished_orders_lists", f"slowest of the console's and API's order lists with {held:,} finished orders",
+            slowest, "ms", 150.0, slowest / 150, 1.0, "PostgreSQL", below=True, complete=held >= 1_000_000,
+        ),
+    ]  # fmt: skip
+
+
+MEASURES: Mapping[str, Measure] = {
+    "order_path": Measure(order_path, ("order_path",), 60),
+    "dbos": Measure(dbos, ("dbos",), 45),
+    "http_intake": Measure(measure_intake, ("http_intake",), 60),
+    "http_intake_waiting": Measure(measure_waiting, ("http_intake_waiting",), 240),
+    "finished_orders": Measure(finished_orders, ("finished_orders_1m", "finished_orders_lists"), 60),
+    "drain": Measure(drain, ("drain",), 60),
+}
+
+
+def _median(runs: list[dict[str, float]], name: str) -> float:
+    return statistics.median(item.get(name, 0.0) for item in runs)
