@@ -84,21 +84,27 @@ class LocationTerm(msgspec.Struct, frozen=True, omit_defaults=True):
     stale: bool = False
 
 
-class ComponentTerm(msgspec.Struct, frozen=True):
-    """A component of a kit: `kits` is for how many kits it is enough."""
+class ComponentTerm(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A component of a kit: `available` after its safety stock and the channel's buffer; `kits` is for how many kits
+    that is enough, over all locations."""
 
     sku: str
     per_kit: Decimal
     available: Decimal
     kits: Decimal
+    safety_stock: Decimal = Decimal(0)
+    locations: tuple[LocationTerm, ...] = ()
 
 
 class ChannelAvailability(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a channel may promise of a SKU, with every term. `promise` is in `unit`; all else in the base unit.
 
-    available = sum of locations; shared = available x share; then - buffer, <= cap, 0 when below hide_below, down to
-    whole units of `unit` where it is indivisible. `backorder` is what may be sold beyond it, from inbound supply due on
-    `promise_on`.
+    available = sum of locations - safety_stock; shared = available x share; then - buffer, <= cap, 0 when below
+    hide_below, down to whole units of `unit` where it is indivisible. `backorder` is what may be sold beyond it, from
+    inbound supply due on `promise_on`. `unit_size`: base units in one `unit`.
+
+    Of a kit, `components` say what there is, and `kits_at` how many can be packed at each location; the buffer counts
+    at the components, so it is zero here.
     """
 
     sku: str
@@ -116,6 +122,12 @@ class ChannelAvailability(msgspec.Struct, frozen=True, omit_defaults=True):
     stale: bool
     locations: tuple[LocationTerm, ...] = ()
     components: tuple[ComponentTerm, ...] = ()
+    kits_at: dict[str, Decimal] = {}
+    safety_stock: Decimal = Decimal(0)
+    share_percent: int = 100
+    unit_size: Decimal = Decimal(1)
+    base_unit: str = ""
+    status: str = "active"
 
 
 class StockFigure(msgspec.Struct, frozen=True):
