@@ -104,10 +104,13 @@ CREATE TABLE stock_holds (
 CREATE INDEX stock_holds_expiry ON stock_holds (expires_at) WHERE state = 'reserved';
 
 -- SKUs whose availability changed and was not looked at yet. Filled by triggers, so that no path can forget it.
+-- `owner_at` 'infinity': not an owner's doing (master data, policy), so no delay is measured from it. `channel`: that
+-- channel is to be told again although its figure may be the same, because it counted for itself meanwhile.
 CREATE TABLE stock_changes (
     change_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     sku        text NOT NULL,
-    owner_at   timestamptz NOT NULL
+    owner_at   timestamptz NOT NULL,
+    channel    text NOT NULL DEFAULT ''
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
 CREATE FUNCTION note_stock_inserts() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -131,6 +134,35 @@ CREATE TRIGGER stock_inserted AFTER INSERT ON stock REFERENCING NEW TABLE AS fre
 CREATE TRIGGER stock_changed AFTER UPDATE ON stock REFERENCING OLD TABLE AS before NEW TABLE AS fresh
     FOR EACH STATEMENT EXECUTE FUNCTION note_stock_changes();
 
+-- What changes a promise without stock having moved: the product, its supply, the unit in which a channel lists it.
+CREATE FUNCTION note_promise_changes() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO stock_changes (sku, owner_at) SELECT DISTINCT sku, 'infinity'::timestamptz FROM fresh;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION note_product_changes() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO stock_changes (sku, owner_at)
+    SELECT f.sku, 'infinity'::timestamptz FROM fresh f JOIN before b ON b.sku = f.sku
+    WHERE f.body::text <> b.body::text;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER product_inserted AFTER INSERT ON products REFERENCING NEW TABLE AS fresh
+    FOR EACH STATEMENT EXECUTE FUNCTION note_promise_changes();
+CREATE TRIGGER product_changed AFTER UPDATE ON products REFERENCING OLD TABLE AS before NEW TABLE AS fresh
+    FOR EACH STATEMENT EXECUTE FUNCTION note_product_changes();
+CREATE TRIGGER inbound_inserted AFTER INSERT ON inbound_supply REFERENCING NEW TABLE AS fresh
+    FOR EACH STATEMENT EXECUTE FUNCTION note_promise_changes();
+CREATE TRIGGER inbound_changed AFTER UPDATE ON inbound_supply REFERENCING NEW TABLE AS fresh
+    FOR EACH STATEMENT EXECUTE FUNCTION note_promise_changes();
+
+-- Of which SKUs a kit is made, so that the kits of a component are found.
+CREATE FUNCTION component_skus(body json) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT array_agg(part ->> 'sku') FROM json_array_elements(body -> 'components') AS part
+$$;
+ALTER TABLE products ADD COLUMN components text[] GENERATED ALWAYS AS (component_skus(body)) STORED;
+CREATE INDEX products_components ON products USING gin (components) WHERE components IS NOT NULL;
+
 -- How fast a SKU sells, base units a day: what a silent feed may have lost.
 CREATE TABLE sales_speed (
     sku      text PRIMARY KEY,
@@ -146,6 +178,10 @@ CREATE TABLE listings (
     listed   boolean NOT NULL DEFAULT true,
     PRIMARY KEY (channel, sku)
 );
+CREATE TRIGGER listing_inserted AFTER INSERT ON listings REFERENCING NEW TABLE AS fresh
+    FOR EACH STATEMENT EXECUTE FUNCTION note_promise_changes();
+CREATE TRIGGER listing_changed AFTER UPDATE ON listings REFERENCING NEW TABLE AS fresh
+    FOR EACH STATEMENT EXECUTE FUNCTION note_promise_changes();
 
 -- Per channel and SKU: what it should show and what it acknowledged, in the listing's unit. State, not a queue.
 CREATE TABLE publications (
@@ -157,6 +193,7 @@ CREATE TABLE publications (
     wanted_version        bigint NOT NULL DEFAULT 1,
     wanted_at             timestamptz NOT NULL,    -- since when the wanted figure differs from the acknowledged one
     owner_at              timestamptz NOT NULL,    -- the owner's commit of the oldest change not acknowledged yet
+    computed_at           timestamptz NOT NULL,    -- the figure contains what was committed here before
     acknowledged          numeric,
     acknowledged_version  bigint NOT NULL DEFAULT 0,
     acknowledged_at       timestamptz,
@@ -189,6 +226,7 @@ CREATE TABLE publication_lanes (
     failures       integer NOT NULL DEFAULT 0,
     last_ok_at     timestamptz,
     last_error     text,
+    policy_version text NOT NULL DEFAULT '', -- under which policy all its figures were counted
     slice          text NOT NULL DEFAULT ''  -- where the comparison with this channel stands: the last SKU looked at
 ) WITH (fillfactor = 50);
 
