@@ -231,7 +231,7 @@ def _kits_at(item: Saleable, counted: Sequence[Mapping[str, Decimal]]) -> dict[s
 def _offer(item: Saleable, terms: Terms, available: Decimal) -> tuple[Decimal, Decimal]:
     """(promise in the listing's unit, shared)."""
     shared = available if terms.share_percent == 100 else available * terms.share_percent / _HUNDRED
-    if item.status == "blocked":
+    if item.status in ("blocked", "unlisted"):
         return _NOTHING, shared
     left = shared if item.is_kit else shared - terms.buffer
     if terms.cap is not None and left > terms.cap:

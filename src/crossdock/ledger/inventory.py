@@ -1,0 +1,168 @@
+"""Read what may be promised: positions, supply and kits of many SKUs at once, as the rule of availability wants them.
+
+Two round trips for plain SKUs, one more where there are kits, channels that sell supply, or silent feeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from crossdock.ledger.database import Connection, Queries
+from crossdock.model.documents import Component, Pack
+from crossdock.rules.availability import Inbound, Position, Saleable, StaleFeeds, Stocked
+
+_SQL: Final = Queries.load("inventory_read")
+_NOTHING: Final = Decimal(0)
+_ONE: Final = Decimal(1)
+_DAY: Final = Decimal(86_400)
+
+
+class ProductFacts(msgspec.Struct, frozen=True, gc=False):
+    """What availability needs to know of a product."""
+
+    base_unit: str
+    packs: tuple[Pack, ...] = ()
+    status: str = "active"
+    components: tuple[Component, ...] = ()
+    safety_stock: Decimal = _NOTHING
+
+
+_FACTS: Final = msgspec.json.Decoder(ProductFacts)
+
+
+@dataclass(frozen=True, slots=True)
+class Stockroom:
+    """A reading of some SKUs. `unknown` are those without a product."""
+
+    products: dict[str, ProductFacts]
+    stocked: dict[str, Stocked]
+    listings: dict[tuple[str, str], tuple[str, bool]]
+    stale: StaleFeeds
+    unknown: tuple[str, ...]
+
+    def saleable(self, sku: str, channel: str = "") -> Saleable:
+        """The SKU as the channel lists it, in its base unit where nothing is said. Of what is not listed, or listed in
+        a unit that it does not have, nothing is promised (status "unlisted")."""
+        facts = self.products[sku]
+        unit, listed = self.listings.get((channel, sku), (facts.base_unit, True))
+        size = _ONE
+        status: str = facts.status
+        if unit != facts.base_unit:
+            found = next((pack.base_quantity for pack in facts.packs if pack.unit == unit), None)
+            size = found or _ONE
+            listed = listed and found is not None
+        if not listed:
+            status = "unlisted"
+        if facts.components:
+            parts = tuple([(part.quantity, self._part(part.sku)) for part in facts.components])
+            return Saleable(sku, facts.base_unit, unit, parts, size, is_kit=True, status=status)
+        return Saleable(sku, facts.base_unit, unit, ((_ONE, self.stocked[sku]),), size, status=status)
+
+    def _part(self, sku: str) -> Stocked:
+        """A component that is unknown, or a kit itself, is never there."""
+        return self.stocked.get(sku) or Stocked(sku, "C62")
+
+
+async def read_stockroom(
+    connection: Connection, skus: Sequence[str], channels: Sequence[str], now: datetime, *, with_terms: bool = False,
+    with_supply: bool = False,
+) -> Stockroom:  # fmt: skip
+    """Read up to some thousand SKUs. `with_terms`: for explanations, every figure by itself; `with_supply`: what
+    purchase orders bring and orders wait for."""
+    products = await _read_products(connection, skus)
+    unknown = tuple([sku for sku in skus if sku not in products])
+    parts = {part.sku for facts in products.values() for part in facts.components} - products.keys()
+    if parts:
+        products.update(await _read_products(connection, sorted(parts)))
+    plain = [sku for sku, facts in products.items() if not facts.components]
+    positions = await _read_positions(connection, plain, with_terms)
+    stale = {
+        (row[0], row[1]): Decimal(max(int((now - row[2]).total_seconds()), 0)) / _DAY
+        for row in await connection.fetch(_SQL["read_feeds"])
+    }  # fmt: skip
+    inbound: dict[str, list[Inbound]] = {}
+    waiting: dict[str, Decimal] = {}
+    speeds: dict[str, Decimal] = {}
+    if with_supply:
+        for row in await connection.fetch(_SQL["read_inbound"], plain):
+            inbound.setdefault(row[0], []).append(Inbound(row[1], row[2], row[3]))
+        waiting = dict(await connection.fetch(_SQL["read_waiting"], plain))
+    if stale:
+        speeds = dict(await connection.fetch(_SQL["read_speeds"], plain))
+    listings = {}
+    if channels:
+        rows = await connection.fetch(_SQL["read_listings"], list(skus), list(channels))
+        listings = {(row[0], row[1]): (row[2], row[3]) for row in rows}
+    stocked = {
+        sku: Stocked(
+            sku, products[sku].base_unit, tuple(positions.get(sku, ())), products[sku].safety_stock,
+            speeds.get(sku, _NOTHING), tuple(inbound.get(sku, ())), waiting.get(sku, _NOTHING),
+        )
+        for sku in plain
+    }  # fmt: skip
+    return Stockroom(products, stocked, listings, stale, unknown)
+
+
+async def _read_products(connection: Connection, skus: Sequence[str]) -> dict[str, ProductFacts]:
+    rows = await connection.fetch(_SQL["read_products"], list(skus))
+    return {row[0]: _FACTS.decode(row[1]) for row in rows}
+
+
+async def _read_positions(
+    connection: Connection, skus: Sequence[str], with_terms: bool
+) -> dict[str, list[Position]]:
+    found: dict[str, list[Position]] = {}
+    if with_terms:
+        for row in await connection.fetch(_SQL["read_positions"], skus):
+            made = Position(row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8])
+            found.setdefault(row[0], []).append(made)
+        return found
+    for row in await connection.fetch(_SQL["read_left"], skus):
+        left = row[4]
+        made = Position(row[1], row[2], row[3], left, left, _NOTHING, _NOTHING, _NOTHING)
+        found.setdefault(row[0], []).append(made)
+    return found
+
+
+async def read_price_group(connection: Connection, customer: str) -> str | None:
+    """The customer's price group, "" without one; None: there is no such customer."""
+    row = await connection.fetchrow(_SQL["read_group"], customer)
+    return (row[0] or "") if row is not None else None
+
+
+class Holder(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who holds some of a SKU. `phase`: reserved (a cart, until `expires_at`), committed (an order whose goods have not
+    left), waiting (an order, for supply)."""
+
+    phase: str
+    number: str
+    channel: str
+    line: str
+    location: str
+    quantity: Decimal
+    state: str = ""
+    expires_at: datetime | None = None
+
+
+async def read_holders(connection: Connection, sku: str, limit: int = 50) -> list[Holder]:
+    """The newest ones first."""
+    return [_holder(row) for row in await connection.fetch(_SQL["read_holders"], sku, limit)]
+
+
+def _holder(row: Any) -> Holder:
+    if row["reservation"] is not None:
+        return Holder(
+            "reserved", row["reservation"], row["hold_channel"], row["line"], row["location"], row["quantity"],
+            "reserved", row["expires_at"],
+        )  # fmt: skip
+    phase = "committed" if row["location"] else "waiting"
+    return Holder(
+        phase, row["number"] or "", row["channel"] or "", row["line"], row["location"], row["quantity"],
+        row["state"] or "",
+    )  # fmt: skip
