@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,15 @@ class RunningPartner:
                 self.process.stdout.close()
 
 
-def start_partner(kind: str, home: Path, *options: str) -> RunningPartner:
+def start_partner(
+    kind: str, home: Path, *options: str, environment: Mapping[str, str] | None = None, errors: Path | None = None
+) -> RunningPartner:
+    """`errors`: where its standard error goes; ours by default."""
     command = [sys.executable, "-m", "crossdock.sandbox", kind, "--home", str(home), "--follow-parent", *options]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "CROSSDOCK_SANDBOX_API_KEY": KEY}
-    )
+    given = {**os.environ, "CROSSDOCK_SANDBOX_API_KEY": KEY, **(environment or {})}
+    with ExitStack() as stack:
+        stderr = stack.enter_context(errors.open("wb")) if errors is not None else None
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=given)
     assert process.stdout is not None
     line = process.stdout.readline()
     assert "listens on" in line, f"{kind} does not start: {line}"
