@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from crossdock.api import hooks, operations, orders, status, tokens, validation
+from crossdock.api import availability, hooks, operations, orders, status, tokens, validation
 from crossdock.api.endpoint import Endpoint, Reply
 from crossdock.insight.connections import ConnectionState
 from crossdock.insight.orders import OrderDetail, OrderSummary, ShipmentSummary
@@ -29,9 +29,9 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         description="OAuth 2.1. The client authenticates by HTTP Basic or by client_id and client_secret in the form.",
     ),
     Endpoint(
-        "GET", "/v1/availability", validation.show_availability, "What is free, by SKU and location", "validation",
-        (Reply(200, "Availability with its age", validation.Availability),),
-        scope="availability:read", query=validation.AvailabilityQuery,
+        "GET", "/v1/availability", availability.show_availability, "What may be promised, and why", "validation",
+        (Reply(200, "Availability with its age", availability.Availability),),
+        scope="availability:read", query=availability.AvailabilityQuery,
     ),
     Endpoint(
         "POST", "/v1/prices:quote", validation.quote_prices, "What lines would cost", "validation",
@@ -113,7 +113,9 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     ),
     Endpoint(
         "POST", "/hooks/{connection}", hooks.receive_webhook, "A partner's signed webhook", "webhooks",
-        (Reply(200, "Kept", hooks.Received),), headers=_WEBHOOK, problems=(401, 404, 413, 415, 422),
+        (Reply(200, "Kept", hooks.Received),
+         Reply(202, "Kept, but parked: it could not be translated", hooks.Received)),
+        headers=_WEBHOOK, problems=(401, 404, 413, 415),
         description="The body is the partner's own, signed after Standard Webhooks; kept before it is acknowledged.",
     ),
     Endpoint(

@@ -56,6 +56,7 @@ OPERATIONS: Final = {
 }
 FACTS: Final = {
     "order.placed": "Order arrived",
+    "arrival.untranslated": "Arrived, but could not be translated",
     "order.paid": "Payment reported",
     "order.cancellation_requested": "Cancellation requested",
     "shipment.confirmed": "Shipment reported",

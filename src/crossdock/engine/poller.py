@@ -1,4 +1,7 @@
-"""The poller: reads feeds page by page. A cursor moves in the same transaction that commits the page's facts."""
+"""The poller: reads feeds page by page. A cursor moves in the same transaction that commits the page's facts.
+
+Beside it runs the translator, for arrivals of these connections that were parked and replayed.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import asyncpg
 import structlog
 
 from crossdock.engine.ports import NO_COUNTS, Clock, Counts, OpenConnection
+from crossdock.engine.translator import Translator
 from crossdock.kit.connector import Feed, Page
 from crossdock.ledger import steps as ledger
 from crossdock.ledger.facts import insert_facts
@@ -35,11 +39,11 @@ class Poller:
         self._clock = clock
         self._counts = counts
         self._connections = {connection.name: connection for connection in connections if connection.connector.feeds}
+        self._translator = Translator(pool, connections, clock)
 
     async def run(self) -> None:
-        if not self._connections:
-            return
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._translator.run(), name="translator")
             # Each connection has a reader of its own: a slow partner delays nobody else's feeds.
             for name in self._connections:
                 tasks.create_task(self._read_forever(name), name=f"poll {name}")

@@ -109,11 +109,16 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """Something to be polled: `read(client, connection, cursor)`; the cursor is "" at first."""
+    """Something to be polled: `read(client, connection, cursor)`; the cursor is "" at first.
+
+    `translate(connection, raw)` is the pure translation of one item. With it, an item that was parked because it could
+    not be translated is translated again when it is replayed; see `crossdock.kit.arrivals`.
+    """
 
     name: str
     read: Callable[[Any, str, str], Awaitable[Page]]
     interval_seconds: float = 10.0
+    translate: Callable[[str, bytes], Sequence[Fact]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import msgspec
+
 from crossdock.ledger.database import Connection, Queries
-from crossdock.model.errors import CrossdockError
-from crossdock.model.facts import Fact
+from crossdock.model.errors import CrossdockError, Invalid
+from crossdock.model.facts import UNTRANSLATED, Fact, Untranslated
 
 _SQL: Final = Queries.load("facts")
+_UNTRANSLATED: Final = msgspec.json.Decoder(Untranslated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,28 @@ class WaitingFact:
     traceparent: str
 
 
+@dataclass(frozen=True, slots=True)
+class KeptArrival:
+    """An arrival that was parked and replayed, to be translated again."""
+
+    fact_id: int
+    connection: str
+    body: bytes
+    raw: bytes
+
+
 async def insert_facts(connection: Connection, facts: Sequence[Fact], now: datetime) -> int:
-    """Keep new facts; return how many were new. Committed when it returns (outside of an explicit transaction)."""
+    """Keep new facts; return how many were new. Committed when it returns (outside of an explicit transaction).
+
+    What could not be translated, or cannot be stored as it was, is kept too: quarantined, with its payload.
+    """
+    facts = [fact if _is_storable(fact) else _not_storable(fact) for fact in facts]
+    parked = [fact for fact in facts if fact.kind == UNTRANSLATED]
+    count = await _insert(connection, [fact for fact in facts if fact.kind != UNTRANSLATED], now)
+    return count + await _insert_parked(connection, parked, now)
+
+
+async def _insert(connection: Connection, facts: Sequence[Fact], now: datetime) -> int:
     if not facts:
         return 0
     columns: list[list[Any]] = [[] for _ in range(9)]
@@ -43,6 +67,47 @@ async def insert_facts(connection: Connection, facts: Sequence[Fact], now: datet
             column.append(value)
     tag: str = await connection.execute(_SQL["insert_facts"], *columns, now)
     return int(tag.rsplit(" ", 1)[1])
+
+
+async def _insert_parked(connection: Connection, facts: Sequence[Fact], now: datetime) -> int:
+    count = 0
+    for fact in facts:
+        why = _UNTRANSLATED.decode(fact.body)
+        tag: str = await connection.execute(
+            _SQL["insert_untranslated"], fact.connection, fact.kind, fact.business_key, fact.version, fact.subject,
+            fact.body, fact.raw, now, fact.traceparent, why.code, why.message, why.owner, why.next_action,
+        )  # fmt: skip
+        count += int(tag.rsplit(" ", 1)[1])
+    return count
+
+
+def _is_storable(fact: Fact) -> bool:
+    """PostgreSQL's texts hold neither NUL nor half a surrogate pair."""
+    for text in (fact.business_key, fact.subject, fact.version):
+        if text.isascii():
+            if "\0" in text:
+                return False
+        elif "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            return False
+    return True
+
+
+def _not_storable(fact: Fact) -> Fact:
+    why = Untranslated(
+        "", "not_storable", "Its number holds characters that cannot be kept.", Invalid.who_acts,
+        "Ask the sender to correct it and to send it again.",
+    )  # fmt: skip
+    digest = hashlib.sha256(fact.raw).hexdigest()[:32]
+    body = msgspec.json.encode(why)
+    return Fact(fact.connection, UNTRANSLATED, digest, body, fact.raw, version=digest, traceparent=fact.traceparent)
+
+
+async def read_untranslated(
+    connection: Connection, connections: Sequence[str], now: datetime, limit: int
+) -> list[KeptArrival]:
+    """Replayed arrivals of these connections, oldest first. Not locked: a second translation changes nothing."""
+    rows = await connection.fetch(_SQL["read_untranslated"], list(connections), now, limit)
+    return [KeptArrival(*row) for row in rows]
 
 
 async def claim_facts(connection: Connection, now: datetime, limit: int) -> list[WaitingFact]:

@@ -107,6 +107,21 @@ class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
     traceparent: str = ""
 
 
+UNTRANSLATED: Final = "arrival.untranslated"
+"""The kind of a fact whose payload is kept because it could not be translated; its body is an `Untranslated`."""
+
+
+class Untranslated(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a payload could not be translated, and who translates it when it is replayed: a feed or the webhook."""
+
+    source: str
+    code: str
+    message: str
+    owner: str
+    next_action: str
+    headers: dict[str, str] = {}
+
+
 class EventDraft(msgspec.Struct, frozen=True):
     """What happened in the business, past tense; the ledger gives it its place in the document's history."""
 

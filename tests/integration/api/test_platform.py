@@ -139,10 +139,22 @@ async def test_while_keys_rotate_both_are_taken(api: Api) -> None:
     assert (await api.http.post("/hooks/shop", content=body, headers=both)).status_code == 200
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"hello": 1}'])
-async def test_a_signed_webhook_that_says_nothing_is_told_so(api: Api, body: bytes) -> None:
-    answer = await api.http.post("/hooks/shop", content=body, headers=_signed(body))
-    assert (answer.status_code, answer.json()["code"]) == (422, "webhook_form")
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"hello": 1}', b"\xff\x00"])
+async def test_a_signed_webhook_that_cannot_be_translated_is_kept_and_shown_with_its_cause(
+    api: Api, body: bytes
+) -> None:
+    for _ in range(2):  # the partner may repeat it; it is kept once
+        answer = await api.http.post("/hooks/shop", content=body, headers=_signed(body))
+        assert (answer.status_code, answer.json()["parked"]) == (202, True)
+    page = (await api.ask("operator-1", "GET", "/v1/quarantine")).json()
+    (parked,) = page["facts"]
+    assert (parked["connection"], parked["cause"], parked["owner"]) == ("shop", "webhook_form", "sender")
+    assert parked["message"]
+    assert parked["next_action"]
+    assert await api.pool.fetchval("SELECT raw FROM facts WHERE state = 'quarantined'") == body
+    again = await api.ask("operator-1", "POST", "/v1/quarantine:replay", json={"facts": [parked["fact_id"]]})
+    assert again.status_code == 200
+    assert (await api.ask("operator-1", "GET", "/v1/quarantine")).json()["facts"] == []
 
 
 async def test_no_one_else_may_push(api: Api) -> None:

@@ -10,14 +10,17 @@ import msgspec
 
 from crossdock.connectors.agora.translate import (
     AgoraOrder,
+    Notification,
     acknowledge_body,
     cancel_body,
     order_facts,
     order_number,
     shipment_body,
 )
+from crossdock.kit.arrivals import WEBHOOK, translate_items, untranslated
 from crossdock.kit.connector import Call, Done, Page
 from crossdock.kit.http import HttpSession, path
+from crossdock.model.errors import Conflict, Invalid, Refused
 from crossdock.model.facts import Fact
 from crossdock.model.fulfilment import ShipmentPart
 
@@ -105,8 +108,12 @@ async def read_webhook(
 
 
 async def _read_facts(session: HttpSession, connection: str, number: str) -> list[Fact]:
-    answer = await session.request(None, "GET", path("/orders/{}", number), write=False)
-    return order_facts(connection, number, answer.body)
+    try:
+        answer = await session.request(None, "GET", path("/orders/{}", number), write=False)
+    except (Invalid, Conflict, Refused) as error:
+        # It names an order that it does not give: the notification is kept, and a replay reads the order again.
+        return [untranslated(connection, WEBHOOK, msgspec.json.encode(Notification(number)), error, number)]
+    return translate_items(connection, "orders", [answer.body], order_facts, lambda _: number)
 
 
 async def _read_order(session: HttpSession, call: Call) -> AgoraOrder:

@@ -15,6 +15,7 @@ from crossdock.connectors.agora.client import (
     read_webhook,
     ship,
 )
+from crossdock.connectors.agora.translate import order_facts
 from crossdock.kit.connector import Connector, Feed, Operation, Webhook
 
 CONNECTOR = Connector(
@@ -28,7 +29,7 @@ CONNECTOR = Connector(
         Operation("channel.ship", perform=ship, probe=find_shipment),
         Operation("channel.cancel", perform=cancel, probe=find_cancellation),
     ),
-    feeds=(Feed("orders", read=read_orders, interval_seconds=15),),
+    feeds=(Feed("orders", read=read_orders, interval_seconds=15, translate=order_facts),),
     webhook=Webhook(read=read_webhook),
     check=check,
 )

@@ -74,13 +74,9 @@ def order_number(body: bytes) -> str:
         raise Invalid("webhook_form", "The webhook does not name an order.", detail=str(error)) from None
 
 
-def order_facts(connection: str, number: str, raw: bytes) -> list[Fact]:
+def order_facts(connection: str, raw: bytes) -> list[Fact]:
     """All that an order as it stands says: placed, cancelled by the buyer."""
-    try:
-        order = msgspec.json.decode(raw, type=AgoraOrder)
-    except (msgspec.DecodeError, UnicodeError):
-        # Its own body is no canonical one, so the engine parks it alone, with the payload, and goes on.
-        return [Fact(connection, "order.placed", number, raw, raw, version="unreadable", subject=number)]
+    order = msgspec.json.decode(raw, type=AgoraOrder)
     facts = [_fact(connection, "order.placed", order, _placed(order), raw, order.created_on)]
     if order.cancelled_on is not None:
         request = CancellationRequested(order.order_id, order.cancelled_on, "cancelled by the buyer")

@@ -14,6 +14,7 @@ from crossdock.connectors.bazaar.translate import (
     order_facts,
     shipment_body,
 )
+from crossdock.kit.arrivals import named, translate_items
 from crossdock.kit.connector import Call, Done, Page
 from crossdock.kit.http import HttpSession, path
 from crossdock.model.fulfilment import ShipmentPart
@@ -85,7 +86,8 @@ async def find_cancellation(session: HttpSession, call: Call) -> Done | None:
 async def read_orders(session: HttpSession, connection: str, cursor: str) -> Page:
     answer = await session.request(None, "GET", "/v2/orders", write=False, params={"cursor": cursor or "0"})
     listed = answer.decode(OrderList)
-    facts = [fact for raw in listed.orders for fact in order_facts(connection, bytes(raw))]
+    items = (bytes(raw) for raw in listed.orders)
+    facts = translate_items(connection, "orders", items, order_facts, lambda raw: named(raw, "order_id"))
     return Page(facts, listed.next_cursor, more=listed.has_more)
 
 

@@ -14,6 +14,7 @@ from crossdock.connectors.bazaar.client import (
     read_orders,
     ship,
 )
+from crossdock.connectors.bazaar.translate import order_facts
 from crossdock.kit.connector import Connector, Feed, Operation
 
 CONNECTOR = Connector(
@@ -27,6 +28,6 @@ CONNECTOR = Connector(
         Operation("channel.ship", perform=ship, probe=find_shipment),
         Operation("channel.cancel", perform=cancel, probe=find_cancellation),
     ),
-    feeds=(Feed("orders", read=read_orders, interval_seconds=3),),
+    feeds=(Feed("orders", read=read_orders, interval_seconds=3, translate=order_facts),),
     check=check,
 )

@@ -58,18 +58,9 @@ class BazaarOrder(msgspec.Struct, frozen=True):
     cancellations: tuple[BazaarCancellation, ...] = ()
 
 
-class Named(msgspec.Struct, frozen=True):
-    """The least that can be read of an order that cannot be read."""
-
-    order_id: str
-
-
 def order_facts(connection: str, raw: bytes) -> list[Fact]:
     """All that an order as it stands says: placed, cancelled by the buyer."""
-    try:
-        order = msgspec.json.decode(raw, type=BazaarOrder)
-    except (msgspec.DecodeError, UnicodeError):
-        return [_unreadable(connection, raw)]
+    order = msgspec.json.decode(raw, type=BazaarOrder)
     facts = [_fact(connection, "order.placed", order, _placed(order), raw, order.placed_at)]
     if order.cancelled_at is not None:
         request = CancellationRequested(order.order_id, order.cancelled_at, "cancelled by the buyer")
@@ -119,12 +110,3 @@ def _placed(order: BazaarOrder) -> OrderPlaced:
 def _fact(connection: str, kind: str, order: BazaarOrder, body: object, raw: bytes, at: datetime) -> Fact:
     encoded = msgspec.json.encode(body)
     return Fact(connection, kind, order.order_id, encoded, raw, subject=order.order_id, occurred_at=at)
-
-
-def _unreadable(connection: str, raw: bytes) -> Fact:
-    """Its own body is no canonical one, so the engine parks it alone, with the payload, and goes on."""
-    try:
-        number = msgspec.json.decode(raw, type=Named).order_id
-    except (msgspec.DecodeError, UnicodeError):
-        number = "?"
-    return Fact(connection, "order.placed", number, raw, raw, version="unreadable", subject=number)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from crossdock.connectors.carrier.translate import tracking_facts, tracking_numbers, webhook_facts
+from crossdock.kit.arrivals import named, translate_items
 from crossdock.kit.connector import Call, Done, Page
 from crossdock.kit.http import HttpSession, path
 from crossdock.model.facts import Fact
@@ -57,7 +58,8 @@ async def find_trackings(session: HttpSession, call: Call) -> Done | None:
 async def read_trackings(session: HttpSession, connection: str, cursor: str) -> Page:
     answer = await session.request(None, "GET", "/v1/trackings", write=False, params={"after": cursor or "0"})
     listed = answer.decode(TrackingList)
-    facts = [fact for raw in listed.trackings for fact in tracking_facts(connection, bytes(raw), bytes(raw))]
+    items = (bytes(raw) for raw in listed.trackings)
+    facts = translate_items(connection, "trackings", items, tracking_facts, lambda raw: named(raw, "tracking_number"))
     return Page(facts, listed.cursor, more=listed.more)
 
 

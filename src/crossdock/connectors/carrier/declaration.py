@@ -11,6 +11,7 @@ from crossdock.connectors.carrier.client import (
     read_webhook,
     track,
 )
+from crossdock.connectors.carrier.translate import tracking_facts
 from crossdock.kit.connector import Connector, Feed, Operation, Webhook
 
 CONNECTOR = Connector(
@@ -20,7 +21,7 @@ CONNECTOR = Connector(
     secrets=("key",),
     open=open_carrier,
     operations=(Operation("carrier.track", perform=track, probe=find_trackings, repeatable=True),),
-    feeds=(Feed("trackings", read=read_trackings, interval_seconds=20),),
+    feeds=(Feed("trackings", read=read_trackings, interval_seconds=20, translate=tracking_facts),),
     webhook=Webhook(read=read_webhook),
     check=check,
 )

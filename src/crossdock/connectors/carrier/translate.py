@@ -31,20 +31,21 @@ def tracking_numbers(call: Call) -> tuple[str, ...]:
 def webhook_facts(connection: str, body: bytes) -> Sequence[Fact]:
     try:
         envelope = msgspec.json.decode(body, type=Envelope)
+        if envelope.type == "tracking.delivered":
+            return _facts(connection, bytes(envelope.data), body)
     except (msgspec.DecodeError, UnicodeError) as error:
-        raise Invalid("webhook_form", "The webhook cannot be read.", detail=str(error)) from None
-    if envelope.type != "tracking.delivered":
-        return ()
-    return tracking_facts(connection, bytes(envelope.data), body)
+        message = f"The webhook cannot be read: {error}"
+        raise Invalid("webhook_form", message[:500], detail=str(error)) from None
+    return ()
 
 
-def tracking_facts(connection: str, document: bytes, raw: bytes) -> list[Fact]:
+def tracking_facts(connection: str, raw: bytes) -> list[Fact]:
     """Nothing before it is delivered."""
-    try:
-        found = msgspec.json.decode(document, type=Tracking)
-    except (msgspec.DecodeError, UnicodeError):
-        # Its own body is no canonical one, so the engine parks it alone, with the payload, and goes on.
-        return [Fact(connection, "delivery.reported", "?", document, raw, version="unreadable")]
+    return _facts(connection, raw, raw)
+
+
+def _facts(connection: str, document: bytes, raw: bytes) -> list[Fact]:
+    found = msgspec.json.decode(document, type=Tracking)
     if found.delivered_at is None:
         return []
     body = msgspec.json.encode(DeliveryReported(found.tracking_number, found.delivered_at))

@@ -16,6 +16,7 @@ from crossdock.connectors.shop.translate import (
     order_facts,
     webhook_facts,
 )
+from crossdock.kit.arrivals import named, translate_items
 from crossdock.kit.connector import Call, Done, Page
 from crossdock.kit.http import HttpSession, path
 from crossdock.model.facts import Fact
@@ -93,7 +94,8 @@ async def find_cancellation(session: HttpSession, call: Call) -> Done | None:
 async def read_orders(session: HttpSession, connection: str, cursor: str) -> Page:
     answer = await session.request(None, "GET", "/api/orders", write=False, params={"cursor": cursor or "0"})
     listed = answer.decode(OrderList)
-    facts = [fact for raw in listed.orders for fact in order_facts(connection, bytes(raw))]
+    items = (bytes(raw) for raw in listed.orders)
+    facts = translate_items(connection, "orders", items, order_facts, lambda raw: named(raw, "number"))
     return Page(facts, listed.next_cursor, more=listed.has_more)
 
 

@@ -18,6 +18,7 @@ from crossdock.connectors.shop.client import (
     read_webhook,
     ship,
 )
+from crossdock.connectors.shop.translate import order_facts
 from crossdock.kit.connector import Connector, Feed, Operation, Webhook
 
 CONNECTOR = Connector(
@@ -31,7 +32,7 @@ CONNECTOR = Connector(
         Operation("channel.ship", perform=ship, probe=find_fulfilment),
         Operation("channel.cancel", perform=cancel, probe=find_cancellation),
     ),
-    feeds=(Feed("orders", read=read_orders, interval_seconds=10),),
+    feeds=(Feed("orders", read=read_orders, interval_seconds=10, translate=order_facts),),
     webhook=Webhook(read=read_webhook),
     check=check,
 )

@@ -72,12 +72,6 @@ class Fulfilment(msgspec.Struct, frozen=True):
     reference: str
 
 
-class Named(msgspec.Struct, frozen=True):
-    """The least that can be read of an order that cannot be read."""
-
-    number: str
-
-
 class Envelope(msgspec.Struct, frozen=True):
     type: str
     data: msgspec.Raw
@@ -85,10 +79,7 @@ class Envelope(msgspec.Struct, frozen=True):
 
 def order_facts(connection: str, raw: bytes) -> list[Fact]:
     """All that an order as it stands says: placed, paid, cancelled by the buyer."""
-    try:
-        order = msgspec.json.decode(raw, type=ShopOrder)
-    except (msgspec.DecodeError, UnicodeError):
-        return [_unreadable(connection, raw)]
+    order = msgspec.json.decode(raw, type=ShopOrder)
     return [*_placed(connection, order, raw), *_paid(connection, order, raw), *_cancelled(connection, order, raw)]
 
 
@@ -165,12 +156,3 @@ def _cancelled(connection: str, order: ShopOrder, raw: bytes) -> list[Fact]:
 def _fact(connection: str, kind: str, number: str, body: object, raw: bytes, at: datetime) -> Fact:
     encoded = msgspec.json.encode(body)
     return Fact(connection, kind, number, encoded, raw, subject=number, occurred_at=at)
-
-
-def _unreadable(connection: str, raw: bytes) -> Fact:
-    """Its own body is no canonical one, so the engine parks it alone, with the payload, and goes on."""
-    try:
-        number = msgspec.json.decode(raw, type=Named).number
-    except (msgspec.DecodeError, UnicodeError):
-        number = "?"
-    return Fact(connection, "order.placed", number, raw, raw, version="unreadable", subject=number)

@@ -11,15 +11,16 @@ from crossdock.connectors.wms.translate import (
     Cancellation,
     Instruction,
     StockPage,
-    balances_fact,
+    balances_facts,
     cancellation_done,
     instruction_body,
     instruction_number,
-    shipment_fact,
-    short_fact,
+    shipment_facts,
+    short_facts,
     undone_number,
     webhook_facts,
 )
+from crossdock.kit.arrivals import named, translate_items
 from crossdock.kit.connector import Call, Done, Page
 from crossdock.kit.http import HttpSession, path
 from crossdock.model.facts import Fact
@@ -101,14 +102,16 @@ async def read_shipments(client: WmsClient, connection: str, cursor: str) -> Pag
         None, "GET", "/api/shipments", write=False, params={"after": cursor or "0"}
     )
     listed = answer.decode(ShipmentList)
-    facts = [shipment_fact(connection, bytes(raw), bytes(raw)) for raw in listed.shipments]
+    items = (bytes(raw) for raw in listed.shipments)
+    facts = translate_items(connection, "shipments", items, shipment_facts, lambda raw: named(raw, "number"))
     return Page(facts, listed.cursor, more=listed.more)
 
 
 async def read_shorts(client: WmsClient, connection: str, cursor: str) -> Page:
     answer = await client.session.request(None, "GET", "/api/shorts", write=False, params={"after": cursor or "0"})
     listed = answer.decode(ShortList)
-    facts = [short_fact(connection, bytes(raw), bytes(raw)) for raw in listed.shorts]
+    items = (bytes(raw) for raw in listed.shorts)
+    facts = translate_items(connection, "shorts", items, short_facts, lambda raw: named(raw, "number"))
     return Page(facts, listed.cursor, more=listed.more)
 
 
@@ -120,7 +123,7 @@ async def read_stock(client: WmsClient, connection: str, cursor: str) -> Page:
         None, "GET", "/api/stock", write=False, params={"warehouse": warehouse, "after": after}
     )
     page = answer.decode(StockPage)
-    facts = [balances_fact(connection, page, after, answer.body)] if page.balances else []
+    facts = balances_facts(connection, page, after, answer.body)
     if page.next:
         return Page(facts, f"{warehouse}|{page.next}", more=True)
     following = client.warehouses.index(warehouse) + 1

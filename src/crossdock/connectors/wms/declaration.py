@@ -15,6 +15,7 @@ from crossdock.connectors.wms.client import (
     read_webhook,
     release,
 )
+from crossdock.connectors.wms.translate import shipment_facts, short_facts
 from crossdock.kit.connector import Connector, Feed, Operation, Webhook
 
 CONNECTOR = Connector(
@@ -28,8 +29,8 @@ CONNECTOR = Connector(
         Operation("wms.cancel", perform=cancel, probe=find_cancellation, repeatable=True),
     ),
     feeds=(
-        Feed("shipments", read=read_shipments, interval_seconds=10),
-        Feed("shorts", read=read_shorts, interval_seconds=15),
+        Feed("shipments", read=read_shipments, interval_seconds=10, translate=shipment_facts),
+        Feed("shorts", read=read_shorts, interval_seconds=15, translate=short_facts),
         Feed("stock", read=read_stock, interval_seconds=15),
     ),
     webhook=Webhook(read=read_webhook),

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from crossdock.kit.arrivals import named, untranslated
 from crossdock.kit.connector import Call, Done
 from crossdock.model.errors import Invalid
 from crossdock.model.facts import BalancesReported, Fact, FulfilmentShorted
 from crossdock.model.fulfilment import FulfilmentOrder, Package, Shipment, ShippedLine
 from crossdock.model.stock import InventoryBalance
 from crossdock.model.values import Quantity
+
+_READ_AGAIN: Final = "Correct it in the warehouse system: the next reading brings it by itself."
 
 
 class CancelledLine(msgspec.Struct, frozen=True):
@@ -79,14 +82,8 @@ class WmsBalance(msgspec.Struct, frozen=True):
 class StockPage(msgspec.Struct, frozen=True):
     as_of: datetime
     warehouse: str
-    balances: tuple[WmsBalance, ...]
+    balances: tuple[msgspec.Raw, ...]
     next: str = ""
-
-
-class Named(msgspec.Struct, frozen=True):
-    """The least that can be read of a document that cannot be read."""
-
-    number: str
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -128,20 +125,26 @@ def cancellation_done(number: str, cancellation: Cancellation) -> Done:
 def webhook_facts(connection: str, body: bytes) -> Sequence[Fact]:
     try:
         envelope = msgspec.json.decode(body, type=Envelope)
+        if envelope.type == "shipment.shipped":
+            return (_shipment_fact(connection, bytes(envelope.data), body),)
+        if envelope.type == "instruction.short":
+            return (_short_fact(connection, bytes(envelope.data), body),)
     except (msgspec.DecodeError, UnicodeError) as error:
-        raise Invalid("webhook_form", "The webhook cannot be read.", detail=str(error)) from None
-    if envelope.type == "shipment.shipped":
-        return (shipment_fact(connection, bytes(envelope.data), body),)
-    if envelope.type == "instruction.short":
-        return (short_fact(connection, bytes(envelope.data), body),)
+        message = f"The webhook cannot be read: {error}"
+        raise Invalid("webhook_form", message[:500], detail=str(error)) from None
     return ()
 
 
-def shipment_fact(connection: str, document: bytes, raw: bytes) -> Fact:
-    try:
-        found = msgspec.json.decode(document, type=WmsShipment)
-    except (msgspec.DecodeError, UnicodeError):
-        return _unreadable(connection, "shipment.confirmed", document, raw)
+def shipment_facts(connection: str, raw: bytes) -> Sequence[Fact]:
+    return (_shipment_fact(connection, raw, raw),)
+
+
+def short_facts(connection: str, raw: bytes) -> Sequence[Fact]:
+    return (_short_fact(connection, raw, raw),)
+
+
+def _shipment_fact(connection: str, document: bytes, raw: bytes) -> Fact:
+    found = msgspec.json.decode(document, type=WmsShipment)
     subject = _fulfilment_number(found.instruction)
     shipment = Shipment(
         number=found.number, fulfilment_number=subject, warehouse=found.warehouse, shipped_at=found.shipped_at,
@@ -154,11 +157,8 @@ def shipment_fact(connection: str, document: bytes, raw: bytes) -> Fact:
     )
 
 
-def short_fact(connection: str, document: bytes, raw: bytes) -> Fact:
-    try:
-        found = msgspec.json.decode(document, type=WmsShort)
-    except (msgspec.DecodeError, UnicodeError):
-        return _unreadable(connection, "fulfilment.shorted", document, raw)
+def _short_fact(connection: str, document: bytes, raw: bytes) -> Fact:
+    found = msgspec.json.decode(document, type=WmsShort)
     subject = _fulfilment_number(found.instruction)
     shorted = FulfilmentShorted(
         fulfilment_number=subject, warehouse=found.warehouse, sku=found.sku, quantity=str(found.quantity), at=found.at,
@@ -168,26 +168,27 @@ def short_fact(connection: str, document: bytes, raw: bytes) -> Fact:
     return Fact(connection, "fulfilment.shorted", found.number, body, raw, subject=subject, occurred_at=found.at)
 
 
-def balances_fact(connection: str, page: StockPage, after: str, raw: bytes) -> Fact:
-    balances = tuple(
-        InventoryBalance(balance.sku, page.warehouse, Quantity(balance.on_hand, balance.unit), page.as_of)
-        for balance in page.balances
-    )
-    key = f"{page.warehouse}|{after}"
-    return Fact(
-        connection, "balances.reported", key, msgspec.json.encode(BalancesReported(balances)), raw,
-        version=page.as_of.isoformat(), subject=page.warehouse, occurred_at=page.as_of,
-    )  # fmt: skip
+def balances_facts(connection: str, page: StockPage, after: str, raw: bytes) -> list[Fact]:
+    """One fact for the page; a balance that cannot be read is kept alone and keeps no other from counting."""
+    facts = []
+    balances = []
+    for item in page.balances:
+        try:
+            balance = msgspec.json.decode(item, type=WmsBalance)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            why = Invalid("payload_form", f"A balance cannot be read: {error}"[:500], next_action=_READ_AGAIN)
+            facts.append(untranslated(connection, "stock", bytes(item), why, named(bytes(item), "sku")))
+            continue
+        quantity = Quantity(balance.on_hand, balance.unit)
+        balances.append(InventoryBalance(balance.sku, page.warehouse, quantity, page.as_of))
+    if balances:
+        body = msgspec.json.encode(BalancesReported(tuple(balances)))
+        facts.append(Fact(
+            connection, "balances.reported", f"{page.warehouse}|{after}", body, raw, version=page.as_of.isoformat(),
+            subject=page.warehouse, occurred_at=page.as_of,
+        ))  # fmt: skip
+    return facts
 
 
 def _fulfilment_number(instruction: str) -> str:
     return instruction.partition("#")[0]
-
-
-def _unreadable(connection: str, kind: str, document: bytes, raw: bytes) -> Fact:
-    """Its own body is no canonical one, so the engine parks it alone, with the payload, and goes on."""
-    try:
-        number = msgspec.json.decode(document, type=Named).number
-    except (msgspec.DecodeError, UnicodeError):
-        number = "?"
-    return Fact(connection, kind, number, document, raw, version="unreadable", subject=number)

@@ -23,8 +23,8 @@ WHERE s.state = 'quarantined' AND ($2::text IS NULL OR s.connection = $2) AND ($
 RETURNING s.order_id;
 
 -- name: replay_facts
--- Parked facts are decided again from the kept body.
-UPDATE facts SET state = 'waiting', due_at = $1, cause = NULL, message = NULL, owner = NULL, next_action = NULL
+-- Parked facts are decided again from the kept body; what could not be translated, is translated again from the payload.
+UPDATE facts SET state = CASE kind WHEN 'arrival.untranslated' THEN 'untranslated' ELSE 'waiting' END, due_at = $1, cause = NULL, message = NULL, owner = NULL, next_action = NULL
 WHERE state = 'quarantined' AND ($2::text IS NULL OR connection = $2) AND ($3::text IS NULL OR cause = $3)
   AND ($4::bigint[] IS NULL OR fact_id = ANY ($4))
 RETURNING fact_id;

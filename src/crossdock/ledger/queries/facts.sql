@@ -8,6 +8,19 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::json
   AS f (connection, kind, business_key, version, subject, body, raw, occurred_at, traceparent)
 ON CONFLICT DO NOTHING;
 
+-- name: insert_untranslated
+-- A payload that could not be translated: kept as it came, and parked for a person.
+INSERT INTO facts (connection, kind, business_key, version, subject, state, body, raw, received_at, due_at, traceparent,
+                   cause, message, owner, next_action)
+VALUES ($1, $2, $3, $4, $5, 'quarantined', $6, $7, $8, $8, $9, $10, $11, $12, $13)
+ON CONFLICT DO NOTHING;
+
+-- name: read_untranslated
+-- Parked payloads that somebody replays.
+SELECT fact_id, connection, body, coalesce(raw, '') AS raw FROM facts
+WHERE state = 'untranslated' AND connection = ANY ($1::text[]) AND due_at <= $2
+ORDER BY fact_id LIMIT $3;
+
 -- name: claim_facts
 -- The oldest waiting facts, locked until this transaction ends.
 SELECT fact_id, connection, kind, business_key, subject, body, attempt, received_at, traceparent

@@ -14,7 +14,8 @@ CROSS JOIN LATERAL (
 
 -- name: inbox
 -- Facts that are not applied yet.
-SELECT (SELECT count(*) FROM facts WHERE state = 'waiting') AS waiting,
+SELECT (SELECT count(*) FROM facts WHERE state = 'waiting')
+         + (SELECT count(*) FROM facts WHERE state = 'untranslated') AS waiting,
        (SELECT count(*) FROM facts WHERE state = 'early') AS early,
        (SELECT count(*) FROM facts WHERE state = 'quarantined') AS quarantined,
        (SELECT min(received_at) FROM facts WHERE state = 'waiting') AS oldest_waiting_at
