@@ -1,5 +1,5 @@
-"""The validation services: availability, prices, accounts. They answer from the ledger, within a deadline, and say how
-old their data is.
+"""The validation services for prices and accounts (availability has a module of its own). They answer from the ledger,
+within a deadline, and say how old their data is.
 """
 
 from __future__ import annotations
@@ -30,39 +30,8 @@ from crossdock.rules.units import to_base
 
 _SQL: Final = Queries.load("availability")
 _CUSTOMER: Final = msgspec.json.Decoder(Customer)
-SKUS_MAX: Final = 1_000
 LINES_MAX: Final = 500
 _NOTHING: Final = Decimal(0)
-
-
-class AvailabilityQuery(msgspec.Struct, frozen=True):
-    sku: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1, max_length=SKUS_MAX)]
-
-
-class LocationAvailability(msgspec.Struct, frozen=True):
-    location: str
-    available: Decimal
-    as_of: datetime
-    source: str
-
-
-class SkuAvailability(msgspec.Struct, frozen=True):
-    """`available` in base units over all locations; `as_of` is the oldest of their balances, null without any."""
-
-    sku: str
-    unit: str
-    available: Decimal
-    as_of: datetime | None
-    locations: tuple[LocationAvailability, ...]
-
-
-class Availability(msgspec.Struct, frozen=True):
-    """`unknown` are SKUs that are not sold."""
-
-    at: datetime
-    source: Literal["ledger"]
-    items: tuple[SkuAvailability, ...]
-    unknown: tuple[str, ...]
 
 
 class QuoteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,7 +93,8 @@ class AccountAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @asynccontextmanager
-async def _deadline(call: Call) -> AsyncIterator[None]:
+async def deadline(call: Call) -> AsyncIterator[None]:
+    """Bounds a validation service's answer. Raises ApiProblem 503."""
     try:
         async with asyncio.timeout(call.services.availability.deadline_seconds):
             yield
@@ -133,30 +103,6 @@ async def _deadline(call: Call) -> AsyncIterator[None]:
             503, "deadline", "The answer took too long.", headers={"Retry-After": "1"},
             next_action="Ask again, or for less at once.",
         ) from None  # fmt: skip
-
-
-async def show_availability(call: Call) -> Answer:
-    """What is free of each SKU, with the age of each balance."""
-    query: AvailabilityQuery = call.query
-    skus = list(dict.fromkeys(query.sku))
-    async with _deadline(call), call.services.pool.acquire() as database:
-        products = {row["sku"]: row for row in await database.fetch(_SQL["read_products"], skus)}
-        rows = await database.fetch(_SQL["read_stock"], skus)
-    places: dict[str, list[LocationAvailability]] = {sku: [] for sku in products}
-    for row in rows:
-        if row["sku"] in places:
-            places[row["sku"]].append(
-                LocationAvailability(row["location"], row["available"], row["as_of"], row["source"])
-            )
-    items = tuple(
-        SkuAvailability(
-            sku, products[sku]["unit"], sum([place.available for place in found], _NOTHING),
-            min((place.as_of for place in found), default=None), tuple(found),
-        )
-        for sku, found in places.items()
-    )  # fmt: skip
-    unknown = tuple(sku for sku in skus if sku not in products)
-    return json_answer(Availability(call.services.clock(), "ledger", items, unknown))
 
 
 async def quote_prices(call: Call) -> Answer:
@@ -169,7 +115,7 @@ async def quote_prices(call: Call) -> Answer:
         message = f"This channel orders in {' or '.join(rules.currencies)}."
         raise ApiProblem(422, "currency_channel", message, field="currency")
     now = services.clock()
-    async with _deadline(call), services.pool.acquire() as database:
+    async with deadline(call), services.pool.acquire() as database:
         reference = await services.reference.catch_up(database, await database.fetchval(_SQL["reference_version"]))
         customer = _customer_of(body, reference)
         lines = tuple([
@@ -231,7 +177,7 @@ async def validate_account(call: Call) -> Answer:
     """May this account buy: status, limit, exposure, what is left of its credit; live where policy says so."""
     body: ValidateBody = call.body or ValidateBody()
     services = call.services
-    async with _deadline(call):
+    async with deadline(call):
         row = await services.pool.fetchrow(_SQL["read_account"], call.path["code"])
     if row is None:
         raise ApiProblem(404, "account_unknown", "There is no such account.", field="code")

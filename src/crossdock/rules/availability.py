@@ -91,10 +91,11 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 class Promise(msgspec.Struct, frozen=True, gc=False):
-    """`quantity` in the listing's unit; `backorder` in base units, due on `promise_on`. `as_of` is the oldest of the
-    figures that it was counted from."""
+    """`quantity` in the listing's unit; in base units `available` (before share, buffer and cap) and `backorder`, which
+    is due on `promise_on`. `as_of` is the oldest of the figures that it was counted from."""
 
     quantity: Decimal
+    available: Decimal
     backorder: Decimal
     promise_on: date | None
     as_of: datetime | None
@@ -136,7 +137,7 @@ def count_promise(item: Saleable, terms: Terms, stale: StaleFeeds, today: date) 
     backorder, promise_on = _NOTHING, None
     if terms.backorder_days is not None:
         backorder, promise_on = _count_backorder(item, terms, quantity, counted, today)
-    return Promise(quantity, backorder, promise_on, as_of, late)
+    return Promise(quantity, available, backorder, promise_on, as_of, late)
 
 
 def explain_availability(item: Saleable, terms: Terms, stale: StaleFeeds, now: datetime) -> ChannelAvailability:

@@ -28,6 +28,7 @@ from crossdock.ledger.reference import ReferenceCache
 from crossdock.model.errors import Invalid
 from crossdock.model.facts import Fact
 from crossdock.policy.policy import ChannelPolicy, Policy
+from crossdock.policy.stock import StockPolicy
 from tests.integration.engine.bench_world import Partner, make_placed, make_policy, open_partners, seed
 
 SECRET = "s3cret-of-a-test-client"
@@ -99,9 +100,9 @@ def portal_body(number: str, customer: str = "C1", quantity: int = 2) -> bytes:
 
 
 @asynccontextmanager
-async def open_api(dsn: str, *, seeded: bool = True) -> AsyncIterator[Api]:
+async def open_api(dsn: str, *, seeded: bool = True, stock: StockPolicy | None = None) -> AsyncIterator[Api]:
     pool = await open_pool(dsn, size=6)
-    policy = two_channels()
+    policy = replace(two_channels(), stock=stock or StockPolicy())
     plans = PlanBook(policy.plans.by_name, {"shop": "shop", "portal": "portal"}, {"HAM": "wms", "BHX": "wms"})
     acceptor = Acceptor(policy, plans, ReferenceCache(), system_clock)
     await make_known(pool, open_partners({name: Partner() for name in ("tax", "payment", "erp", "wms", "shop")}))
