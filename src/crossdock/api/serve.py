@@ -23,6 +23,11 @@ BACKLOG: Final = 1024
 REQUESTS_WAITING_MAX: Final = 1024
 GRACE_SECONDS: Final = 2.0
 SETTLE_SECONDS: Final = 5.0
+_LOGGING: Final = {
+    "formatters": {},
+    "handlers": {},
+    "loggers": {"_granian": {"handlers": [], "propagate": True}, "granian.access": {"handlers": [], "propagate": False}},
+}
 _LOG: Final = structlog.get_logger("crossdock.api")
 
 
@@ -62,8 +67,8 @@ async def serve_until(application: Litestar, host: str, port: int, stopping: asy
     server = Server(
         tracked, address=host, port=port, interface=Interfaces.ASGI, http=HTTPModes.http1, backlog=BACKLOG,
         backpressure=REQUESTS_WAITING_MAX, websockets=False,
-        # Logging is ours: the server would set up handlers of its own.
-        log_enabled=False, log_access=False,
+        # Its own lines go where ours go, in our form; an access log would hold query strings, so there is none.
+        log_dictconfig=_LOGGING, log_access=False,
         # Buffers of a connection are bounded: a caller that drips its header holds little.
         http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=256 * 1024, pipeline_flush=False),
     )  # fmt: skip

@@ -20,6 +20,7 @@ from crossdock.cli.demo import configuration_environment
 from crossdock.cli.exits import HELP
 from crossdock.cli.home import database_address, find_home
 from crossdock.cli.output import find_configuration, finish, guarded, say, show_json
+from crossdock.engine.presence import present
 from crossdock.insight.telemetry.logs import set_up_logs
 from crossdock.insight.telemetry.metrics import served_metrics
 from crossdock.insight.telemetry.traces import open_tracing
@@ -100,7 +101,7 @@ async def _work(given: str, name: str, metrics_host: str, metrics_port: int) -> 
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), default="INFO")
 def api(configuration: str, host: str, port: int | None, log_level: str) -> None:
     """Serve the HTTP API and the console."""
-    name = f"api:{os.getpid()}"
+    name = f"api:{socket.gethostname()}:{os.getpid()}"
     set_up_logs("api", log_level)
     environment = dict(os.environ)
 
@@ -113,6 +114,7 @@ def api(configuration: str, host: str, port: int | None, log_level: str) -> None
             async with (
                 open_application(read, dsn, pool_size=16, tracing=tracing) as application,
                 open_connections(read, tracing) as connections,
+                present(application.pool, name, "api", application.clock),
                 open_api(application, connections) as litestar,
             ):
                 yield litestar

@@ -23,7 +23,7 @@ from crossdock.insight.overview import Overview, read_overview
 from crossdock.ledger.database import open_pool
 from crossdock.model.errors import CrossdockError
 
-WORKER_SILENCE: Final = timedelta(seconds=15)
+SILENCE: Final = timedelta(seconds=15)
 STEP_WAIT: Final = timedelta(minutes=10)
 FACT_WAIT: Final = timedelta(minutes=2)
 _ASK_SECONDS: Final = 5.0
@@ -56,6 +56,7 @@ class Status(msgspec.Struct, frozen=True):
     connections: dict[str, str]
     processes: tuple[ProcessStatus, ...]
     workers: tuple[str, ...]
+    apis: tuple[str, ...]
 
 
 @click.command(epilog=HELP)
@@ -96,7 +97,7 @@ async def read_status(home: Home, environment: Mapping[str, str]) -> Status:
         problems.insert(0, f"The database does not answer ({type(error).__name__}).")
     if overview is None:
         return Status(
-            False, now, home.url, tuple(problems), (), {}, {}, {}, {}, {}, None, (), 0, {}, processes, (),
+            False, now, home.url, tuple(problems), (), {}, {}, {}, {}, {}, None, (), 0, {}, processes, (), (),
         )  # fmt: skip
     return _status(home, now, overview, processes, problems)
 
@@ -123,13 +124,20 @@ def _status(
         oldest_waiting_step=msgspec.structs.asdict(oldest) if oldest else None, waiting_for_erp=waits,
         unpublished_shipments=overview.unpublished_count,
         connections={state.connection: state.health for state in overview.connections}, processes=processes,
-        workers=tuple(seen.process for seen in overview.processes if now - seen.seen_at < WORKER_SILENCE),
+        workers=_seen(overview, "worker", now), apis=_seen(overview, "api", now),
     )  # fmt: skip
+
+
+def _seen(overview: Overview, kind: str, now: datetime) -> tuple[str, ...]:
+    """The processes of a kind, on whatever host, that gave a sign of life lately."""
+    return tuple(
+        seen.process for seen in overview.processes if seen.kind == kind and now - seen.seen_at < SILENCE
+    )
 
 
 def _overview_problems(overview: Overview, now: datetime) -> list[str]:
     found = []
-    if not any(now - seen.seen_at < WORKER_SILENCE for seen in overview.processes):
+    if not _seen(overview, "worker", now):
         found.append("No worker has been seen lately.")
     for feed in overview.stale_feeds:
         age = f"last read at {feed.read_at:%H:%M:%S} UTC" if feed.read_at else "never read"
@@ -188,6 +196,8 @@ def _show(found: Status) -> None:
     show_table("Open steps", ("connection", "state", "count"), counted)
     show_table("Connections", ("connection", "health"), found.connections.items())
     console.print(f"Facts: {found.facts.get('waiting', 0)} waiting, {found.facts.get('early', 0)} early")
+    seen = [("api", name) for name in found.apis] + [("worker", name) for name in found.workers]
+    show_table("Seen on any machine", ("kind", "process"), seen)
     if found.processes:
         rows = [(process.name, process.pid, "up" if process.up else "DOWN") for process in found.processes]
         show_table("Processes on this machine", ("process", "pid", ""), rows)
