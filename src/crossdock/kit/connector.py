@@ -133,11 +133,15 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What became of one stock figure at a channel: `code` "" when it was taken, else why it was not."""
+    """What became of one stock figure at a channel: `code` "" when it was taken, else why it was not.
+
+    `wait_seconds`: the channel asked for this pause before anything else is told.
+    """
 
     sku: str
     code: str = ""
     message: str = ""
+    wait_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +157,9 @@ class StockLane:
 
     `publish(client, figures)` answers for every figure (or `Submitted`); what it leaves out counts as not taken.
     `collect(client, feed)` is None while the partner works. `read_back(client, skus)` reads what the channel shows now,
-    in the listing's unit; a SKU that it does not know is left out. `calls_per_second` and `batch_max` are the
-    partner's own limits; a policy may set lower ones.
+    in the listing's unit; a SKU that it does not know is left out. `calls_per_second`, `burst` and `batch_max` are the
+    partner's own limits; a policy may set lower ones. `counts_figures`: the limit counts figures, not calls (one call
+    for each). The codes `sku_unknown`, `unit_unknown` and `unlisted` park a figure at once, others are tried again.
     """
 
     publish: Callable[[Any, Sequence[StockFigure]], Awaitable[Sequence[Shown] | Submitted]]
@@ -163,7 +168,9 @@ class StockLane:
     batch_max: int = 100
     read_max: int = 100
     calls_per_second: float = 5.0
-    concurrency: int = 1
+    burst: float = 1.0
+    counts_figures: bool = False
+    timeout_seconds: float = 30.0
 
 
 class Open(Protocol):

@@ -131,13 +131,18 @@ class ChannelAvailability(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StockFigure(msgspec.Struct, frozen=True):
-    """What a channel is told: it may sell `quantity` of `unit`. `version` grows with every change of the figure."""
+    """What a channel is told: it may sell `quantity` of `unit`. `version` grows with every change of the figure.
+
+    The figure contains what was committed here before `as_of`; orders of the channel that we had not confirmed by then
+    may not be in it, so a channel that can do that takes them off again.
+    """
 
     sku: str
     unit: str
     quantity: Decimal
     version: int
     promise_on: date | None = None
+    as_of: datetime | None = None
 
 
 class HeldLine(msgspec.Struct, frozen=True):

@@ -36,6 +36,8 @@ class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     page_reorder: Chance = 0.0  # a polled page has its items in another order
     page_repeat: Chance = 0.0  # a polled page holds items twice, and again what an earlier page held
     page_stale: Chance = 0.0  # a polled page is told as it was told before
+    stock_drop: Chance = 0.0  # a stock figure is answered as taken and forgotten
+    stock_reject: Chance = 0.0  # of the figures of a batch: the item is rejected
     down: bool = False
     paths: str = ""
     methods: tuple[str, ...] = ()
@@ -48,6 +50,8 @@ class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 Before = Literal["go on", "reset", "429", "500", "503"]
 After = Literal["answer", "drop", "500", "truncate", "break off", "wrong type"]
+
+StockFate = Literal["take", "drop", "reject"]
 
 
 class PageFate(msgspec.Struct, frozen=True):
@@ -123,6 +127,12 @@ class Faults:
             delay += self.chance.uniform(0.0, 1.0)
         lost, again = self._happens(plan.webhook_drop), self._happens(plan.webhook_again)
         return WebhookFate(lost, 1 + plan.webhook_duplicate, again, delay)
+
+    def stock_fate(self) -> StockFate:
+        """What happens to one stock figure of a request that is answered."""
+        if self._happens(self.plan.stock_drop):
+            return "drop"
+        return "reject" if self._happens(self.plan.stock_reject) else "take"
 
     def _draw_before(self) -> Before:
         plan = self.plan

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
+from crossdock.sandbox.inventory import AgoraInventory, BazaarInventory
+from crossdock.sandbox.listings import Listings
 from crossdock.sandbox.orders import BuyerOrder, BuyerOrders
 from crossdock.sandbox.service import Answer, Call, Refusal, Route, wait_for_ever
 from crossdock.sandbox.storage import Storage
@@ -86,12 +88,10 @@ class CancelControl(msgspec.Struct, frozen=True):
 class Marketplace:
     """What the two have in common: an order with a list of shipments and cancellations."""
 
-    def __init__(self, storage: Storage, world: World) -> None:
+    def __init__(self, storage: Storage, world: World, listings: Listings) -> None:
         self.storage = storage
+        self.listings = listings
         self.products = {product.sku: product for product in world.products}
-
-    async def live(self) -> None:
-        await wait_for_ever()
 
     def order(self, number: str) -> dict[str, Any]:
         order = self.storage.read("order", number, dict[str, Any])
@@ -115,11 +115,12 @@ class Marketplace:
 
 
 class Bazaar:
-    def __init__(self, storage: Storage, world: World) -> None:
-        self._market = Marketplace(storage, world)
+    def __init__(self, storage: Storage, world: World, listings: Listings) -> None:
+        self._market = Marketplace(storage, world, listings)
+        self._inventory = BazaarInventory(storage, listings)
 
     async def live(self) -> None:
-        await self._market.live()
+        await self._inventory.live()
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -130,6 +131,7 @@ class Bazaar:
             Route("POST", "/v2/orders/{number}/cancel", self.cancel),
             Route("POST", "/_control/order", self.take_orders),
             Route("POST", "/_control/cancel", self.buyer_cancels),
+            *self._inventory.routes(),
         )
 
     def list_orders(self, call: Call) -> Answer:
@@ -152,6 +154,7 @@ class Bazaar:
         if order["status"] == "UNACKNOWLEDGED":
             order["status"] = "ACKNOWLEDGED"
         self._market.keep(number, order)
+        self._market.listings.confirm(number)
         self._market.storage.append_log("acknowledgment", number, request)
         return Answer(order)
 
@@ -170,6 +173,7 @@ class Bazaar:
         order = self._market.order(number)
         if not request.items:
             order["status"] = "CANCELLED"
+            self._market.listings.release(number)
         self._market.add(number, order, "cancellations", msgspec.to_builtins(request), request.seller_reference)
         return Answer(order)
 
@@ -182,11 +186,16 @@ class Bazaar:
         order["status"] = "CANCELLED_BY_BUYER"
         order["cancelled_at"] = datetime.now(UTC).isoformat(timespec="seconds")
         self._market.keep(number, order)
+        self._market.listings.release(number)
         self._market.storage.append_log("buyer_cancellation", number, {"number": number})
         return Answer(order)
 
-    def _place(self, basket: BuyerOrder) -> str:
+    def _place(self, wish: BuyerOrder) -> str:
+        """The order's number; "" when all of it is sold out."""
         number = f"BZ-{self._market.storage.next_number('order', 7000001)}"
+        basket = self._market.listings.sell(number, wish)
+        if basket is None:
+            return ""
         now, to = datetime.now(UTC), basket.ship_to
         products = self._market.products
         order = {
@@ -213,11 +222,11 @@ class Bazaar:
 
 
 class Agora:
-    def __init__(self, storage: Storage, world: World) -> None:
-        self._market = Marketplace(storage, world)
+    def __init__(self, storage: Storage, world: World, listings: Listings) -> None:
+        self._market = Marketplace(storage, world, listings)
 
     async def live(self) -> None:
-        await self._market.live()
+        await wait_for_ever()
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -228,6 +237,7 @@ class Agora:
             Route("POST", "/orders/{number}/cancel", self.cancel),
             Route("POST", "/_control/order", self.take_orders),
             Route("POST", "/_control/cancel", self.buyer_cancels),
+            *AgoraInventory(self._market.listings).routes(),
         )
 
     def list_orders(self, call: Call) -> Answer:
@@ -247,6 +257,7 @@ class Agora:
             raise Refusal(409, "already_acknowledged", "acknowledged under another number", order)
         order["supplierOrderNumber"] = request.supplier_order_number
         self._market.keep(number, order)
+        self._market.listings.confirm(number)
         self._market.storage.append_log("acknowledgment", number, request)
         return Answer(order)
 
@@ -268,6 +279,7 @@ class Agora:
         order = self._market.order(number)
         if not request.lines:
             order["state"] = "cancelledBySupplier"
+            self._market.listings.release(number)
         self._market.add(number, order, "cancellations", msgspec.to_builtins(request), request.cancellation_number)
         return Answer(order)
 
@@ -280,12 +292,17 @@ class Agora:
         order["state"] = "cancelledByBuyer"
         order["cancelledOn"] = datetime.now(UTC).isoformat(timespec="seconds")
         self._market.keep(number, order)
+        self._market.listings.release(number)
         self._market.storage.append_log("buyer_cancellation", number, {"orderId": number})
         self._tell(number)
         return Answer(order)
 
-    def _place(self, basket: BuyerOrder) -> str:
+    def _place(self, wish: BuyerOrder) -> str:
+        """The order's number; "" when all of it is sold out."""
         number = f"AG{self._market.storage.next_number('order', 31000001)}"
+        basket = self._market.listings.sell(number, wish)
+        if basket is None:
+            return ""
         to = basket.ship_to
         order = {
             "orderId": number, "state": "placed",

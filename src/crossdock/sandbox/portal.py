@@ -16,6 +16,8 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
+from crossdock.sandbox.inventory import PortalInventory
+from crossdock.sandbox.listings import Listings
 from crossdock.sandbox.orders import BuyerOrder, BuyerOrders
 from crossdock.sandbox.service import Answer, Call, Refusal, Route
 from crossdock.sandbox.storage import Storage
@@ -48,8 +50,9 @@ class PortalOrder(msgspec.Struct, frozen=True):
 
 
 class Portal:
-    def __init__(self, storage: Storage, access: CrossdockAccess | None) -> None:
+    def __init__(self, storage: Storage, access: CrossdockAccess | None, listings: Listings) -> None:
         self._storage = storage
+        self._listings = listings
         self._access = access
         self._token = ""
         self._token_until = 0.0
@@ -61,6 +64,7 @@ class Portal:
             Route("GET", "/api/orders/{number}/status", self.list_statuses),
             Route("POST", "/api/orders/{number}/status", self.take_status),
             Route("POST", "/_control/order", self.take_orders),
+            *PortalInventory(self._listings).routes(),
         )
 
     async def live(self) -> None:
@@ -91,6 +95,8 @@ class Portal:
         key = f"{order.number}/{request.event_id}"
         if self._storage.read("status", key, StatusRequest) is None:
             self._storage.place("status", key, request, parent=order.number)
+            if request.status == "cancelled":
+                self._listings.release(order.number)
             self._storage.append_log("status", key, request)
         return Answer({"event_id": request.event_id, "status": request.status})
 
@@ -99,8 +105,12 @@ class Portal:
         self._news.set()
         return Answer({"numbers": numbers}, 201)
 
-    def _place(self, basket: BuyerOrder) -> str:
+    def _place(self, wish: BuyerOrder) -> str:
+        """The order's number; "" when all of it is sold out."""
         number = f"P-{self._storage.next_number('order', 400001)}"
+        basket = self._listings.sell(number, wish)
+        if basket is None:
+            return ""
         placed_at = datetime.now(UTC).isoformat(timespec="seconds")
         order = PortalOrder(number, "asking", placed_at, order_request(number, placed_at, basket))
         self._storage.place("order", number, order)
@@ -130,6 +140,10 @@ class Portal:
         with self._storage.transaction():
             self._storage.place("order", number, answered)
             self._storage.place("waiting", number, number, parent="answered")
+            if state == "refused":
+                self._listings.release(number)
+            else:
+                self._listings.confirm(number)
             self._storage.append_log("answer", number, {"status": status, "answer": answer})
         return True
 

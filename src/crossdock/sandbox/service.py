@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hmac
 import itertools
+import math
 import signal
 import time
 from collections import deque
@@ -35,8 +36,11 @@ CALLBACK_SECONDS_MAX: Final = 2.0
 class Refusal(Exception):
     """The partner says no; the transaction is rolled back."""
 
-    def __init__(self, status: int, code: str, message: str, document: object = None) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, document: object = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
+        self.retry_after = retry_after
         self.status = status
         self.code = code
         self.message = message
@@ -278,6 +282,8 @@ def _perform(laboratory: Laboratory, route: Route, call: Call) -> web.Response:
         with laboratory.storage.transaction():
             answer = route.operation(call)
     except Refusal as refusal:
+        if refusal.status == 429:
+            return _too_many(refusal.retry_after)
         return _refused(refusal.status, refusal.code, refusal.message, refusal.document)
     if laboratory.sender is not None:
         laboratory.sender.announce()
@@ -301,7 +307,7 @@ def _refused(status: int, code: str, message: str, document: object = None) -> w
 def _too_many(seconds: float | None) -> web.Response:
     response = _refused(429, "too_many_requests", "slow down")
     if seconds is not None:
-        response.headers["retry-after"] = str(max(1, round(seconds)))
+        response.headers["retry-after"] = str(max(1, math.ceil(seconds)))
     return response
 
 

@@ -13,6 +13,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from crossdock.sandbox.inventory import ShopInventory
+from crossdock.sandbox.listings import Listings
 from crossdock.sandbox.orders import BuyerOrder, BuyerOrders, line_net, line_tax
 from crossdock.sandbox.service import Answer, Call, Refusal, Route, wait_for_ever
 from crossdock.sandbox.storage import Storage
@@ -111,8 +113,9 @@ class CancelControl(msgspec.Struct, frozen=True):
 
 
 class Shop:
-    def __init__(self, storage: Storage, world: World) -> None:
+    def __init__(self, storage: Storage, world: World, listings: Listings) -> None:
         self._storage = storage
+        self._listings = listings
         self._products = {product.sku: product for product in world.products}
 
     async def live(self) -> None:
@@ -128,6 +131,7 @@ class Shop:
             Route("POST", "/api/orders/{number}/cancellation", self.cancel),
             Route("POST", "/_control/order", self.take_orders),
             Route("POST", "/_control/cancel", self.buyer_cancels),
+            *ShopInventory(self._listings).routes(),
         )
 
     def list_orders(self, call: Call) -> Answer:
@@ -155,6 +159,7 @@ class Shop:
         state: Literal["acknowledged", "cancelled"] = "cancelled" if order.state == "cancelled" else "acknowledged"
         order = msgspec.structs.replace(order, state=state, merchant_reference=request.merchant_reference)
         self._keep(order)
+        self._listings.confirm(order.number)
         self._storage.append_log("acknowledgment", order.number, request)
         return Answer(order)
 
@@ -183,6 +188,8 @@ class Shop:
             order, cancellations=(*order.cancellations, entry), state="cancelled" if whole else order.state
         )
         self._keep(order)
+        if whole:
+            self._listings.release(order.number)
         self._storage.append_log("cancellation", f"{order.number}/{request.reference}", request)
         return Answer(order)
 
@@ -199,12 +206,17 @@ class Shop:
             order, state="cancelled", cancelled_at=cancelled_at, cancel_reason=request.reason
         )
         self._keep(order)
+        self._listings.release(order.number)
         self._storage.append_log("buyer_cancellation", order.number, request)
         self._tell("order.cancelled", order)
         return Answer(order)
 
-    def _place(self, basket: BuyerOrder) -> str:
+    def _place(self, wish: BuyerOrder) -> str:
+        """The order's number; "" when all of it is sold out."""
         number = f"S-{self._storage.next_number('order', 100001)}"
+        basket = self._listings.sell(number, wish)
+        if basket is None:
+            return ""
         country = basket.ship_to.country
         now = _now(country)
         lines = []

@@ -15,6 +15,7 @@ import msgspec
 
 from crossdock.sandbox.carrier import Carrier
 from crossdock.sandbox.faults import Faults
+from crossdock.sandbox.listings import Listings
 from crossdock.sandbox.marketplaces import Agora, Bazaar
 from crossdock.sandbox.payment import PaymentProvider
 from crossdock.sandbox.portal import CrossdockAccess, Portal
@@ -50,20 +51,28 @@ class PartnerSettings(msgspec.Struct, frozen=True, kw_only=True):
 # Marketplaces limit everybody; the others take what they can.
 RATES_PER_SECOND: Final[Mapping[str, float]] = MappingProxyType({"bazaar": 100.0, "agora": 100.0})
 
-Maker = Callable[[PartnerSettings, Storage, WebhookSender | None], Partner]
+
+
+def _listings(storage: Storage, faults: Faults) -> Listings:
+    return Listings(storage, make_world(), faults)
+
+
+Maker = Callable[[PartnerSettings, Storage, WebhookSender | None, Faults], Partner]
 
 PARTNERS: Final[Mapping[str, Maker]] = MappingProxyType({
-    "shop": lambda _settings, storage, _sender: Shop(storage, make_world()),
-    "bazaar": lambda _settings, storage, _sender: Bazaar(storage, make_world()),
-    "agora": lambda _settings, storage, _sender: Agora(storage, make_world()),
-    "portal": lambda settings, storage, _sender: Portal(storage, settings.crossdock),
-    "wms": lambda settings, storage, sender: Warehouse(
+    "shop": lambda _settings, storage, _sender, faults: Shop(storage, make_world(), _listings(storage, faults)),
+    "bazaar": lambda _settings, storage, _sender, faults: Bazaar(storage, make_world(), _listings(storage, faults)),
+    "agora": lambda _settings, storage, _sender, faults: Agora(storage, make_world(), _listings(storage, faults)),
+    "portal": lambda settings, storage, _sender, faults: Portal(
+        storage, settings.crossdock, _listings(storage, faults)
+    ),
+    "wms": lambda settings, storage, sender, _faults: Warehouse(
         storage, make_world(), sender, Pace(on=settings.wave_on, interval=settings.wave_interval_seconds),
         (settings.carrier_url, settings.carrier_key),
     ),
-    "tax": lambda _settings, storage, _sender: TaxEngine(storage),
-    "payment": lambda _settings, storage, _sender: PaymentProvider(storage),
-    "carrier": lambda settings, storage, sender: Carrier(storage, sender, settings.deliver_after_seconds),
+    "tax": lambda _settings, storage, _sender, _faults: TaxEngine(storage),
+    "payment": lambda _settings, storage, _sender, _faults: PaymentProvider(storage),
+    "carrier": lambda settings, storage, sender, _faults: Carrier(storage, sender, settings.deliver_after_seconds),
 })  # fmt: skip
 
 
@@ -85,7 +94,7 @@ async def _run(settings: PartnerSettings) -> None:
     rate = RATES_PER_SECOND.get(settings.kind, 0.0) if rate is None else rate
     limit = RateLimit(rate, max(1.0, rate * 2))
     laboratory = Laboratory(settings.name or settings.kind, storage, faults, api_key, limit, sender)
-    partner = PARTNERS[settings.kind](settings, storage, sender)
+    partner = PARTNERS[settings.kind](settings, storage, sender, faults)
     watch = asyncio.create_task(_follow_parent(os.getppid())) if settings.follow_parent else None
     await serve(laboratory, partner, settings.port, lambda port: _announce(laboratory.name, port))
     if watch is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -75,6 +75,11 @@ class Storage:
         at = datetime.now(UTC).isoformat()
         self._run("append_log", at, kind, business_key, msgspec.json.encode(document))
 
+    def append_logs(self, kind: str, entries: Sequence[tuple[str, object]]) -> None:
+        at = datetime.now(UTC).isoformat()
+        rows = [(at, kind, key, msgspec.json.encode(document)) for key, document in entries]
+        self._connection.executemany(_SQL["append_log"], rows)
+
     def read_log(self, after: int, limit: int = LOG_PAGE) -> list[LogEntry]:
         rows = self._run("read_log", after, limit).fetchall()
         return [LogEntry(row[0], row[1], row[2], row[3], msgspec.Raw(row[4])) for row in rows]
@@ -104,6 +109,29 @@ class Storage:
     def read_by_key(self, kind: str, parent: str, after: str, limit: int, shape: type[Document]) -> list[Document]:
         rows = self._run("read_by_key", kind, parent, after, limit).fetchall()
         return [msgspec.json.decode(row[1], type=shape) for row in rows]
+
+    def place_listings(self, rows: Sequence[tuple[str, str, str, str]]) -> None:
+        """(SKU, unit, shown, changed by) of each."""
+        self._connection.executemany(_SQL["place_listing"], rows)
+
+    def read_listings(self, skus: Sequence[str]) -> list[tuple[str, str, str, str]]:
+        return self._run("read_listings", msgspec.json.encode(skus).decode()).fetchall()
+
+    def list_listings(self, after: str, limit: int = LOG_PAGE) -> list[tuple[str, str, str, str]]:
+        return self._run("list_listings", after, limit).fetchall()
+
+    def place_promised(self, rows: Sequence[tuple[str, str, str]]) -> None:
+        """(SKU, order number, base units) of an order that the seller has not confirmed."""
+        self._connection.executemany(_SQL["place_promised"], rows)
+
+    def confirm_promised(self, number: str, at: float) -> None:
+        self._run("confirm_promised", at, number)
+
+    def release_promised(self, number: str) -> None:
+        self._run("release_promised", number)
+
+    def read_promised(self, skus: Sequence[str], confirmed_after: float) -> list[tuple[str, str, float | None]]:
+        return self._run("read_promised", msgspec.json.encode(skus).decode(), confirmed_after).fetchall()
 
     def queue_message(self, topic: str, body: bytes, delay_seconds: float = 0.0) -> None:
         identifier = f"msg_{uuid.uuid4().hex}"

@@ -33,6 +33,20 @@ CREATE TABLE IF NOT EXISTS outbox (
     state        TEXT NOT NULL DEFAULT 'waiting'
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due_at) WHERE state = 'waiting';
+CREATE TABLE IF NOT EXISTS listing (
+    sku        TEXT PRIMARY KEY,
+    unit       TEXT NOT NULL,
+    shown      TEXT NOT NULL,
+    changed_by TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS promised (
+    sku          TEXT NOT NULL,
+    number       TEXT NOT NULL,
+    quantity     TEXT NOT NULL,
+    confirmed_at REAL,
+    PRIMARY KEY (sku, number)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS promised_by_number ON promised (number);
 
 -- name: append_log
 INSERT INTO write_log (at, kind, business_key, document) VALUES (?, ?, ?, ?);
@@ -76,3 +90,26 @@ UPDATE outbox SET attempts = attempts + 1, due_at = ? WHERE id = ?;
 
 -- name: count_messages
 SELECT state, count(*) FROM outbox GROUP BY state;
+
+-- name: place_listing
+INSERT INTO listing (sku, unit, shown, changed_by) VALUES (?, ?, ?, ?)
+ON CONFLICT (sku) DO UPDATE SET unit = excluded.unit, shown = excluded.shown, changed_by = excluded.changed_by;
+
+-- name: read_listings
+SELECT sku, unit, shown, changed_by FROM listing WHERE sku IN (SELECT value FROM json_each(?));
+
+-- name: list_listings
+SELECT sku, unit, shown, changed_by FROM listing WHERE sku > ? ORDER BY sku LIMIT ?;
+
+-- name: place_promised
+INSERT INTO promised (sku, number, quantity) VALUES (?, ?, ?);
+
+-- name: confirm_promised
+UPDATE promised SET confirmed_at = ? WHERE number = ? AND confirmed_at IS NULL;
+
+-- name: release_promised
+DELETE FROM promised WHERE number = ?;
+
+-- name: read_promised
+SELECT sku, quantity, confirmed_at FROM promised
+WHERE sku IN (SELECT value FROM json_each(?)) AND (confirmed_at IS NULL OR confirmed_at > ?);

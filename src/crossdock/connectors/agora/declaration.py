@@ -15,6 +15,7 @@ from crossdock.connectors.agora.client import (
     read_webhook,
     ship,
 )
+from crossdock.connectors.agora.stock import STOCK
 from crossdock.connectors.agora.translate import order_facts
 from crossdock.kit.connector import Connector, Feed, Operation, Webhook
 
@@ -31,5 +32,6 @@ CONNECTOR = Connector(
     ),
     feeds=(Feed("orders", read=read_orders, interval_seconds=15, translate=order_facts),),
     webhook=Webhook(read=read_webhook),
+    stock=STOCK,
     check=check,
 )

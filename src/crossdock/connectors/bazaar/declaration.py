@@ -14,6 +14,7 @@ from crossdock.connectors.bazaar.client import (
     read_orders,
     ship,
 )
+from crossdock.connectors.bazaar.stock import STOCK
 from crossdock.connectors.bazaar.translate import order_facts
 from crossdock.kit.connector import Connector, Feed, Operation
 
@@ -29,5 +30,6 @@ CONNECTOR = Connector(
         Operation("channel.cancel", perform=cancel, probe=find_cancellation),
     ),
     feeds=(Feed("orders", read=read_orders, interval_seconds=3, translate=order_facts),),
+    stock=STOCK,
     check=check,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crossdock.connectors.portal.client import PortalSettings, check, find_status, open_portal, tell
+from crossdock.connectors.portal.stock import STOCK
 from crossdock.kit.connector import Connector, Operation
 
 CONNECTOR = Connector(
@@ -15,5 +16,6 @@ CONNECTOR = Connector(
         Operation(name, perform=tell, probe=find_status, repeatable=True)
         for name in ("channel.status", "channel.acknowledge", "channel.ship", "channel.cancel")
     ),
+    stock=STOCK,
     check=check,
 )

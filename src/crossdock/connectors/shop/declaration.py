@@ -18,6 +18,7 @@ from crossdock.connectors.shop.client import (
     read_webhook,
     ship,
 )
+from crossdock.connectors.shop.stock import STOCK
 from crossdock.connectors.shop.translate import order_facts
 from crossdock.kit.connector import Connector, Feed, Operation, Webhook
 
@@ -34,5 +35,6 @@ CONNECTOR = Connector(
     ),
     feeds=(Feed("orders", read=read_orders, interval_seconds=10, translate=order_facts),),
     webhook=Webhook(read=read_webhook),
+    stock=STOCK,
     check=check,
 )
