@@ -49,6 +49,7 @@ from crossdock.ledger.migrate import migrate
 from crossdock.ledger.reference import ReferenceCache
 from crossdock.model.errors import Misconfigured
 from crossdock.policy.configuration import Configuration
+from crossdock.rules.ownership import compile_ownership
 
 CONNECTORS: Final[tuple[Connector, ...]] = (
     tryton.CONNECTOR, shop.CONNECTOR, bazaar.CONNECTOR, agora.CONNECTOR, portal.CONNECTOR, wms.CONNECTOR, tax.CONNECTOR,
@@ -94,6 +95,7 @@ def plan_book(configuration: Configuration) -> PlanBook:
         plans=policy.plans.by_name,
         channel_connections={name: channel.connection for name, channel in policy.channels.items()},
         warehouse_connections={code: location.connection for code, location in policy.locations.items()},
+        ownership=compile_ownership(policy.stock),
     )
 
 

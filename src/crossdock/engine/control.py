@@ -105,7 +105,8 @@ class Control:
                 channel = self._plans.routes(orders[order_id].channel).channel
                 told = tell_channel(channel, views[order_id], reason)
                 decision = msgspec.structs.replace(decision, steps=(*decision.steps, *told))
-            await write_decisions(database, [OrderDecision(locked[order_id], decision, orders[order_id])], now)
+            decided = [OrderDecision(locked[order_id], decision, orders[order_id])]
+            await write_decisions(database, decided, now, self._plans.ownership)
             await _audit(database, now, actor, "order.cancel", orders[order_id].number, reason=reason)
 
     async def refuse_holds(self, now: datetime, actor: str, order_ids: Sequence[int], reason: str) -> int:
@@ -135,7 +136,7 @@ class Control:
                 decided.append(OrderDecision(item, Decision(after, (event,), told), orders[item.order_id]))
                 await _audit(database, now, actor, "hold.refuse", orders[item.order_id].number, reason=reason)
                 count += 1
-            await write_decisions(database, decided, now)
+            await write_decisions(database, decided, now, self._plans.ownership)
         return count
 
     async def release_holds(self, now: datetime, actor: str, order_ids: Sequence[int]) -> int:
@@ -195,7 +196,8 @@ class Control:
         milestones = {**locked.progress.milestones, **progress.milestones}
         after = msgspec.structs.replace(progress, milestones=milestones)
         events = (EventDraft("HoldReleased", {"by": actor}), *acceptance.events)
-        await write_decisions(database, [OrderDecision(locked, Decision(after, events, steps), order)], now)
+        decided = [OrderDecision(locked, Decision(after, events, steps), order)]
+        await write_decisions(database, decided, now, self._plans.ownership)
         return int(progress.state == "accepted")
 
 

@@ -110,7 +110,7 @@ class Decider:
                         available[effect.sku, effect.location] -= effect.quantity
                 if decision.stock:
                     decided.append(OrderDecision(item, decision, order))
-            await write_decisions(connection, decided, self._clock())
+            await write_decisions(connection, decided, self._clock(), self._plans.ownership)
             return len(decided)
 
     async def _decide_singly(self) -> int:
@@ -243,7 +243,7 @@ class Decider:
                 decided.append(OrderDecision(
                     locked[order_id], decision, orders[order_id], connection=fact.connection,
                 ))  # fmt: skip
-        await write_decisions(connection, decided, self._clock())
+        await write_decisions(connection, decided, self._clock(), self._plans.ownership)
         await inbox.mark_applied(connection, applied)
 
     async def _find_orders(self, connection: Any, facts: Sequence[tuple[WaitingFact, Any]]) -> dict[int, int]:

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 from crossdock.kit.connector import Connector
 from crossdock.policy.plans import Plan
+from crossdock.rules.ownership import NO_OWNERS, Ownership
 from crossdock.rules.plan import Routes
 
 Clock = Callable[[], datetime]
@@ -41,11 +42,12 @@ def system_clock() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class PlanBook:
-    """Plans by name, and where channels and warehouses are connected. `channels` maps connection to channel."""
+    """Plans by name, where channels and warehouses are connected, and who owns stock where."""
 
     plans: Mapping[str, Plan]
     channel_connections: Mapping[str, str]
     warehouse_connections: Mapping[str, str]
+    ownership: Ownership = NO_OWNERS
 
     def routes(self, channel: str) -> Routes:
         return Routes(self.channel_connections.get(channel, ""), self.warehouse_connections)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -24,6 +24,7 @@ from crossdock.ledger.decisions import (
     write_decisions,
 )
 from crossdock.ledger.steps import ClaimedStep, Outcome
+from crossdock.ledger.stock import Told
 from crossdock.model.errors import CrossdockError, Defect, InDoubt, Unavailable
 from crossdock.model.orders import Order
 from crossdock.policy.resilience import BreakerPolicy, RetryTable
@@ -66,6 +67,7 @@ class _Fold:
     locked: LockedOrder
     decision: Decision
     ended: int = 0
+    told: list[Told] = field(default_factory=list)
 
 
 class Recorder:
@@ -144,14 +146,19 @@ class Recorder:
                 continue
             if not isinstance(item.answer, Done):
                 failed.append((order_id, item.step.name))
+            elif item.step.operation in self._plans.ownership.telling:
+                shipment = item.step.name.partition(":")[2]
+                fold.told.append(Told(order_id, item.step.operation, item.step.name, shipment, item.ended_at))
             fold.decision = merge(fold.decision, decision)
             fold.ended += 1
         await ledger.fail_steps(connection, failed, now)
         folded = [fold for fold in folds.values() if fold.ended]
         self._close(folded, orders, now)
         await write_decisions(connection, [
-            OrderDecision(fold.locked, fold.decision, orders[fold.locked.order_id], fold.ended) for fold in folded
-        ], now)  # fmt: skip
+            OrderDecision(
+                fold.locked, fold.decision, orders[fold.locked.order_id], fold.ended, told=tuple(fold.told)
+            ) for fold in folded
+        ], now, self._plans.ownership)  # fmt: skip
 
     def _decide_one(
         self, item: Ended, fold: _Fold, order: Order, views: Sequence[StepView], now: datetime

@@ -12,11 +12,13 @@ from typing import Any, Final
 
 import msgspec
 
+from crossdock.ledger import stock
 from crossdock.ledger.database import Connection, Queries
 from crossdock.model.errors import Defect
 from crossdock.model.facts import EventDraft, StepDraft
 from crossdock.model.orders import Order, OrderProgress
 from crossdock.rules.decision import Decision, StepView
+from crossdock.rules.ownership import NO_OWNERS, Ownership
 
 _SQL: Final = Queries.load("decisions")
 _WRITE: Final = Queries.load("acceptance")
@@ -40,7 +42,8 @@ class LockedOrder:
 class OrderDecision:
     """A decision about one locked order. `order` is needed wherever stock, credit or documents change.
 
-    `steps_ended` counts steps that this decision's cause finished; `connection` is where a shipment was reported.
+    `steps_ended` counts steps that this decision's cause finished; `connection` is where a shipment was reported;
+    `told` are successes that owners of stock may have learnt something from.
     """
 
     locked: LockedOrder
@@ -48,6 +51,7 @@ class OrderDecision:
     order: Order | None
     steps_ended: int = 0
     connection: str = ""
+    told: tuple[stock.Told, ...] = ()
 
 
 async def lock_orders(connection: Connection, order_ids: Sequence[int]) -> dict[int, LockedOrder]:
@@ -78,7 +82,9 @@ async def find_waiting_for_supply(connection: Connection, limit: int) -> dict[in
     return found
 
 
-async def write_decisions(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:
+async def write_decisions(
+    connection: Connection, decided: Sequence[OrderDecision], now: datetime, ownership: Ownership = NO_OWNERS
+) -> None:
     """Write all of it. One decision an order. Raises Defect when a progress row moved although it was locked."""
     if not decided:
         return
@@ -94,7 +100,8 @@ async def write_decisions(connection: Connection, decided: Sequence[OrderDecisio
     await _unblock_steps(connection, decided, now)
     await _lock_figures(connection, decided)
     await _write_credit(connection, decided)
-    await _write_stock(connection, decided, now)
+    await _write_stock(connection, decided, now, ownership)
+    await stock.record_told(connection, [told for item in decided for told in item.told], now, ownership)
     await _write_documents(connection, decided, now)
 
 
@@ -182,33 +189,39 @@ async def _lock_figures(connection: Connection, decided: Sequence[OrderDecision]
         if item.order is not None and (item.decision.credit_released or item.decision.invoices)
     }  # fmt: skip
     skus = {effect.sku for item in decided for effect in item.decision.stock}
+    told = [told for item in decided for told in item.told]
+    if told:
+        skus.update(await stock.find_touched(connection, told))
     if customers - {""}:
         await connection.execute(_WRITE["lock_accounts"], sorted(customers - {""}))
     if skus:
         await connection.execute(_WRITE["lock_stock"], sorted(skus))
 
 
-async def _write_stock(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:
-    for kind in ("ship", "release", "reserve"):
-        rows = [
-            (item.locked.order_id, effect, item.decision.part) for item in decided for effect in item.decision.stock
-            if effect.kind == kind
-        ]  # fmt: skip
-        if not rows:
-            continue
-        columns: list[list[Any]] = [
-            [order_id for order_id, _, _ in rows], [effect.line for _, effect, _ in rows],
-            [effect.location for _, effect, _ in rows], [effect.sku for _, effect, _ in rows],
-            [effect.quantity for _, effect, _ in rows],
-        ]  # fmt: skip
-        if kind == "reserve":
-            await connection.execute(_WRITE["insert_reservations"], *columns)
-            continue
-        if kind == "ship":
-            parts = [part for _, _, part in rows]
-            columns.append([part.shipment if part else "" for part in parts])
-            columns.append([part.shipped_at if part else now for part in parts])
-        await connection.execute(_SQL[f"{kind}_stock"], *columns)
+async def _write_stock(
+    connection: Connection, decided: Sequence[OrderDecision], now: datetime, ownership: Ownership
+) -> None:
+    """Departures, then what is given back, then what is newly held."""
+    effects = [(item, effect) for item in decided for effect in item.decision.stock]
+    if not effects:
+        return
+    departures = []
+    given_back = []
+    held = []
+    for item, effect in effects:
+        row = (item.locked.order_id, effect.line, effect.location, effect.sku, effect.quantity)
+        if effect.kind == "ship":
+            part = item.decision.part
+            shipment, at = (part.shipment, part.shipped_at) if part else ("", now)
+            departures.append(stock.Departure(*row, shipment, at, item.connection))
+        elif effect.kind == "release":
+            given_back.append(row)
+        else:
+            held.append(row)
+    await stock.ship(connection, departures, now, ownership)
+    await stock.release(connection, given_back, now, ownership)
+    if held:
+        await connection.execute(_WRITE["insert_reservations"], *stock.columns_of(held, 5))
 
 
 async def _write_credit(connection: Connection, decided: Sequence[OrderDecision]) -> None:

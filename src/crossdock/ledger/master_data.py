@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from crossdock.ledger import stock
 from crossdock.ledger.database import Connection, Queries
 from crossdock.model.documents import Customer, PriceAgreement, Product
 from crossdock.model.stock import InventoryBalance
@@ -63,8 +64,10 @@ async def place_customers(connection: Connection, customers: Sequence[tuple[str,
 async def place_balances(
     connection: Connection, balances: Sequence[tuple[str, InventoryBalance]], now: datetime
 ) -> None:
-    await connection.execute(
-        _SQL["place_balances"], [row.sku for _, row in balances], [row.location for _, row in balances],
-        [row.on_hand.value for _, row in balances], [source for source, _ in balances],
-        [row.as_of for _, row in balances], now,
-    )  # fmt: skip
+    """Balances in base units, where nobody else owns the place."""
+    await stock.place_balances(connection, [
+        stock.BalanceRow(
+            source, row.sku, row.location, row.on_hand.value, row.as_of, row.quality_hold, row.damaged, row.in_transit,
+            row.lots,
+        ) for source, row in balances
+    ], now)  # fmt: skip

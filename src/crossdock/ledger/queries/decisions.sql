@@ -47,46 +47,6 @@ WHERE s.order_id = ANY ($1::bigint[]) AND s.state = 'waiting'
     WHERE n.order_id = s.order_id AND n.name = ANY (s.needs) AND n.state NOT IN ('done', 'cancelled')
   );
 
--- name: ship_stock
--- Goods left: on hand falls, the departure is remembered, and as much of the reservation as there was is used up.
-WITH given AS (
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::numeric[], $6::text[], $7::timestamptz[])
-      AS e (order_id, line, location, sku, quantity, shipment, at)
-), held AS (
-    SELECT g.sku, g.location, g.order_id, g.line, g.quantity,
-           least(g.quantity, coalesce(r.quantity - r.shipped - r.released, 0)) AS freed
-    FROM (SELECT order_id, line, location, sku, sum(quantity) AS quantity FROM given GROUP BY 1, 2, 3, 4) AS g
-    LEFT JOIN reservations r USING (order_id, line, location, sku)
-), used AS (
-    UPDATE reservations r SET shipped = r.shipped + h.freed
-    FROM held h WHERE r.order_id = h.order_id AND r.line = h.line AND r.location = h.location AND r.sku = h.sku
-), remembered AS (
-    INSERT INTO stock_departures (sku, location, at, quantity, order_id, shipment)
-    SELECT sku, location, at, quantity, order_id, shipment FROM given
-)
-UPDATE stock s SET on_hand = s.on_hand - h.quantity, reserved = s.reserved - h.freed
-FROM (SELECT sku, location, sum(quantity) AS quantity, sum(freed) AS freed FROM held GROUP BY sku, location) AS h
-WHERE s.sku = h.sku AND s.location = h.location;
-
--- name: release_stock
--- Reservations given back, never more than is still held.
-WITH given AS (
-    SELECT order_id, line, location, sku, sum(quantity) AS quantity
-    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::numeric[])
-      AS e (order_id, line, location, sku, quantity)
-    GROUP BY order_id, line, location, sku
-), held AS (
-    SELECT r.order_id, r.line, r.location, r.sku, least(g.quantity, r.quantity - r.shipped - r.released) AS quantity
-    FROM reservations r JOIN given g USING (order_id, line, location, sku)
-), given_back AS (
-    UPDATE reservations r SET released = r.released + h.quantity
-    FROM held h WHERE r.order_id = h.order_id AND r.line = h.line AND r.location = h.location
-      AND r.sku = h.sku AND h.quantity > 0
-)
-UPDATE stock s SET reserved = s.reserved - h.quantity
-FROM (SELECT sku, location, sum(quantity) AS quantity FROM held WHERE location <> '' GROUP BY sku, location) AS h
-WHERE s.sku = h.sku AND s.location = h.location;
-
 -- name: release_credit
 -- What left the customers' open orders.
 UPDATE accounts a SET open_orders = greatest(a.open_orders - g.amount, 0)

@@ -40,19 +40,3 @@ SELECT a.customer, a.receivable + coalesce((
   ), 0)
 FROM unnest($1::text[], $2::numeric[], $3::timestamptz[]) AS a (customer, receivable, as_of)
 ON CONFLICT (customer) DO UPDATE SET open_invoices = EXCLUDED.open_invoices;
-
--- name: place_balances
--- Absolute balances by their owner. An older report never replaces a newer one; what left after `as_of` is subtracted.
-INSERT INTO stock (sku, location, on_hand, source, as_of, reported_at)
-SELECT b.sku, b.location, b.on_hand - coalesce((
-    SELECT sum(d.quantity) FROM stock_departures d
-    WHERE d.sku = b.sku AND d.location = b.location AND d.at > b.as_of
-  ), 0), b.source, b.as_of, $6
-FROM (
-  SELECT DISTINCT ON (sku, location) sku, location, on_hand, source, as_of
-  FROM unnest($1::text[], $2::text[], $3::numeric[], $4::text[], $5::timestamptz[]) AS g (sku, location, on_hand, source, as_of)
-  ORDER BY sku, location, as_of DESC
-) AS b
-ON CONFLICT (sku, location) DO UPDATE SET on_hand = EXCLUDED.on_hand, source = EXCLUDED.source, as_of = EXCLUDED.as_of,
-  reported_at = EXCLUDED.reported_at
-WHERE stock.as_of <= EXCLUDED.as_of;
