@@ -23,7 +23,7 @@ from crossdock.connectors.tryton.declaration import CONNECTOR
 from crossdock.kit.connector import Call, Done
 from crossdock.kit.settings import decode_settings
 from crossdock.ledger.embedded import EmbeddedPostgres
-from crossdock.model.errors import CrossdockError, InDoubt, Refused, Unavailable
+from crossdock.model.errors import CrossdockError, InDoubt, Misconfigured, Refused, Unavailable
 from crossdock.model.fulfilment import PartLine, ShipmentPart
 from crossdock.model.orders import Allocation, Order
 from crossdock.model.values import Money, Quantity
@@ -219,6 +219,77 @@ async def test_lost_answers_leave_one_shipment_and_one_invoice(tryton: RunningPa
     found = await documents(tryton, order)
     assert [row["state"] for row in found["shipments"]] == ["done"]
     assert [row["state"] for row in found["invoices"]] == ["posted"]
+
+
+async def perform_all(client: Any, calls: list[Call]) -> list[Done | CrossdockError]:
+    declared = CONNECTOR.operation(calls[0].operation).perform_many
+    assert declared is not None
+    return list(await declared(client, calls))
+
+
+async def test_one_bad_order_in_a_batch_stops_only_itself(tryton: RunningPartner, client: Any) -> None:
+    orders = [order_over("HAM") for _ in range(4)]
+    orders[1] = msgspec.structs.replace(orders[1], currency="CHF")
+    orders[2] = msgspec.structs.replace(orders[2], net=Money(Decimal("99.00"), "EUR"))
+    strange = {"code": "ZZ-STD", "rate": "0.19", "amount": "4.56"}
+    taxes: list[dict[str, object]] = [dict(TAXES), dict(TAXES), dict(TAXES), {"tax.quote": {"taxes": {"1": strange}}}]
+    calls = [make_call(order, "erp.place_order", {}, tax) for order, tax in zip(orders, taxes, strict=True)]
+    answers = await perform_all(client, calls)
+    assert [type(answer) for answer in answers] == [Done, Refused, Refused, Misconfigured]
+    assert [len((await documents(tryton, order))["sales"]) for order in orders] == [1, 0, 1, 0]
+
+
+async def test_batch_of_parts_two_of_one_order_and_a_bad_one(tryton: RunningPartner, client: Any) -> None:
+    """Each part has its own shipment and its own invoice, the same again changes nothing, the bad one stops alone."""
+    orders = [order_over("HAM") for _ in range(4)]
+    for order in orders[:3]:
+        await placed(client, order)
+    parts = [
+        part_of(orders[0], "1", "HAM", (0, "7", "7.00", "1.33")),
+        part_of(orders[1], "1", "HAM", (0, "24", "24.00", "4.56"), (1, "3", "4.50", "0.86")),
+        part_of(orders[0], "2", "BHX", (0, "17", "17.00", "3.23"), (1, "3", "4.50", "0.86")),
+        part_of(orders[2], "1", "HAM", (0, "25", "25.00", "4.75")),
+        part_of(orders[3], "1", "HAM", (0, "1", "1.00", "0.19")),
+    ]
+    owners = [orders[0], orders[1], orders[0], orders[2], orders[3]]
+    calls = [
+        make_call(order, f"erp.ship:{part.shipment}", part) for order, part in zip(owners, parts, strict=True)
+    ]  # fmt: skip
+    answers = await perform_all(client, calls)
+    assert [getattr(answer, "code", "done") for answer in answers] == [
+        "done", "done", "done", "erp_nothing_waiting", "erp_sale_missing"
+    ]  # fmt: skip
+    again = await perform_all(client, calls)
+    assert again[:3] == answers[:3]
+    for order, shipments in ((orders[0], [parts[0], parts[2]]), (orders[1], [parts[1]])):
+        found = await documents(tryton, order)
+        assert [(row["reference"], row["state"]) for row in found["shipments"]] == [
+            (part.shipment, "done") for part in shipments
+        ]
+        assert [(row["reference"], row["state"], row["untaxed"], row["tax"]) for row in found["invoices"]] == [
+            (part.shipment, "posted", str(part.net.amount), str(part.tax.amount)) for part in shipments
+        ]
+    assert (await documents(tryton, orders[2]))["invoices"] == []
+
+
+async def test_part_waits_while_another_of_its_order_is_being_booked(tryton: RunningPartner, client: Any) -> None:
+    """Both done at once would be on one invoice; the first is begun again and ends, then the second goes."""
+    order = order_over("HAM")
+    await placed(client, order)
+    parts = [part_of(order, name, "HAM", (0, "7", "7.00", "1.33")) for name in ("1", "2")]
+    first, second = (make_call(order, f"erp.ship:{part.shipment}", part) for part in parts)
+    await tryton.misbehave({"reset": 1, "paths": "out.do"})
+    assert isinstance(await perform(client, first), InDoubt)
+    await tryton.misbehave({})
+    waits = await perform(client, second)
+    assert isinstance(waits, Unavailable)
+    assert waits.code == "erp_shipment_taken"
+    assert isinstance(await perform(client, first), Done)
+    assert isinstance(await perform(client, second), Done)
+    found = await documents(tryton, order)
+    assert [(row["reference"], row["untaxed"]) for row in found["invoices"]] == [
+        (part.shipment, "7.00") for part in parts
+    ]
 
 
 async def test_cancelled_before_and_after_a_shipment(tryton: RunningPartner, client: Any) -> None:

@@ -17,10 +17,12 @@ import msgspec
 
 from crossdock.connectors.tryton.translate import from_wire, to_wire
 from crossdock.kit.http import HttpSession, Recorder, path
-from crossdock.model.errors import Misconfigured, Refused, Unavailable
+from crossdock.model.errors import CrossdockError, InDoubt, Misconfigured, Refused, Unavailable
 
 _READS: Final = frozenset({"read", "search", "search_read", "get_preferences"})
-_WARNINGS_MAX: Final = 5
+# Each invoice of a batch may warn, one after the other.
+_WARNINGS_MAX: Final = 50
+FAILED: Final = "erp_failed"
 # Warnings that a person would confirm: the region of delivery, not the product, decides our taxes.
 _CONFIRMED: Final = (".invoice_taxes",)
 
@@ -208,7 +210,12 @@ def raise_error(error: Sequence[Any], method: str) -> None:
         raise UserWarned(first, str(details[1]) if len(details) > 1 else first)
     if kind == "UserError":
         raise Refused("erp_refused", first, detail=method, next_action="Mend it in Tryton, then release the order.")
-    raise Unavailable("erp_failed", "Tryton could not do it this time.", detail=f"{method}: {str(error)[:500]}")
+    raise Unavailable(FAILED, "Tryton could not do it this time.", detail=f"{method}: {str(error)[:500]}")
+
+
+def may_be_one(error: CrossdockError) -> bool:
+    """Whether a batch may have failed for one of its records. Not when Tryton is away, nor when it may have acted."""
+    return not isinstance(error, InDoubt | Unavailable) or error.code == FAILED
 
 
 @asynccontextmanager

@@ -20,7 +20,8 @@ CONNECTOR = Connector(
             settle_seconds=2.0, timeout_seconds=60.0,
         ),
         Operation(
-            "erp.ship", perform=ship, probe=find_shipment, concurrency=1, settle_seconds=2.0, timeout_seconds=60.0,
+            "erp.ship", perform_many=ship, probe=find_shipment, batch_max=20, concurrency=1, settle_seconds=2.0,
+            timeout_seconds=60.0,
         ),
         Operation("erp.cancel_order", perform=cancel_order, probe=find_cancellation, timeout_seconds=60.0),
     ),

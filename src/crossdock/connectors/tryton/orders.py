@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from crossdock.connectors.tryton.client import TrytonClient
+from crossdock.connectors.tryton.client import TrytonClient, may_be_one
 from crossdock.connectors.tryton.translate import check_totals, sale_row, taxes_of
 from crossdock.kit.connector import Call, Done
-from crossdock.model.errors import CrossdockError, Refused, Unavailable
+from crossdock.model.errors import CrossdockError, Unavailable
 
 SALE_FIELDS: Final = ("reference", "number", "state", "untaxed_amount", "tax_amount", "total_amount")
 _PLACED: Final = ("processing", "done")
@@ -20,9 +20,9 @@ async def place_orders(client: TrytonClient, calls: Sequence[Call]) -> Sequence[
     """All of a batch together; when Tryton objects to one, each by itself, so that it stops only itself."""
     try:
         return await _place(client, calls)
-    except Refused as refused:
-        if len(calls) == 1:
-            return [refused]
+    except CrossdockError as error:
+        if len(calls) == 1 or not may_be_one(error):
+            return [error] * len(calls)
     answers: list[Done | CrossdockError] = []
     for call in calls:
         try:

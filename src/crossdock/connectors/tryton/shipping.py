@@ -1,212 +1,271 @@
-"""One shipment part in Tryton: the goods issue really done and its invoice really posted.
+"""Shipment parts in Tryton: each goods issue really done and its invoice really posted, many parts in the same calls.
 
 Tryton keeps one waiting shipment per sale for all that is still to go. A part takes it over: the waiting shipment is
 cut down to exactly what left and gets our shipment number; when it is done Tryton itself makes the next waiting
-shipment for the rest, and the invoice of what left.
+shipment for the rest, and the invoice of what left. Every stage looks what is there and does what is missing, so that
+a batch that broke off anywhere is simply begun again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
-from crossdock.connectors.tryton.client import References, TrytonClient
+from crossdock.connectors.tryton.client import TrytonClient, WarehouseRef, may_be_one
+from crossdock.connectors.tryton.invoicing import Booking, Row, book_invoices, done_of, invoices_of
 from crossdock.connectors.tryton.translate import quantity_of, wire_quantity
 from crossdock.kit.connector import Call, Done
-from crossdock.model.errors import Misconfigured, Refused, Unavailable
-from crossdock.model.fulfilment import PartLine, ShipmentPart
+from crossdock.model.errors import CrossdockError, Misconfigured, Refused, Unavailable
+from crossdock.model.fulfilment import ShipmentPart
 
 _SHIPMENT: Final = "stock.shipment.out"
 _SHIPMENT_FIELDS: Final = ("number", "reference", "state", "_timestamp")
-# State -> the button that is due and the state that it leads to.
+_MOVE_FIELDS: Final = ("origin", "quantity", "shipment", "state", "invoice_lines")
+# State -> the button that is due and the state that it leads to, in the order of the work.
 _NEXT: Final[Mapping[str, tuple[str, str]]] = {
     "draft": ("wait", "waiting"), "waiting": ("assign_force", "assigned"), "assigned": ("pack", "packed"),
     "picked": ("pack", "packed"), "packed": ("do", "done"), "shipped": ("do", "done"),
 }  # fmt: skip
-_INVOICE_FIELDS: Final = ("number", "reference", "state", "untaxed_amount", "tax_amount", "taxes")
 
 
-async def ship(client: TrytonClient, call: Call) -> Done:
-    """Begin where it was left: shipment found by our number, then its state driven on, then its invoice."""
-    part = msgspec.json.decode(call.payload, type=ShipmentPart)
-    references = await client.ensure_references()
-    async with client.lock(call.number):
-        shipment = await _find_shipment(client, call, part)
-        if shipment is None:
-            shipment = await _take_over(client, call, part, references)
-        await _drive(client, call, shipment)
-        invoice = await _invoice(client, call, shipment["id"])
-        return await _post(client, call, part, shipment, invoice, references)
+async def ship(client: TrytonClient, calls: Sequence[Call]) -> Sequence[Done | CrossdockError]:
+    """Two parts of one order never together: Tryton would put both on one invoice."""
+    answers: dict[str, Done | CrossdockError] = {}
+    for together in _one_per_order(calls):
+        for call, answer in zip(together, await _ship_each(client, together), strict=True):
+            answers[call.key] = answer
+    return [answers[call.key] for call in calls]
 
 
 async def find_shipment(client: TrytonClient, call: Call) -> Done | None:
     part = msgspec.json.decode(call.payload, type=ShipmentPart)
-    shipment = await _find_shipment(client, call, part)
-    if shipment is None or shipment["state"] != "done":
-        return None
-    invoices = await _invoices(client, call, shipment["id"])
-    posted = [invoice for invoice in invoices if invoice["state"] in ("posted", "paid")]
-    return _done(shipment, posted[0]) if posted and posted[0]["reference"] == part.shipment else None
-
-
-async def _find_shipment(client: TrytonClient, call: Call, part: ShipmentPart) -> dict[str, Any] | None:
     found = await client.rows(call, _SHIPMENT, [["reference", "=", part.shipment]], _SHIPMENT_FIELDS)
-    return found[0] if found else None
+    if not found or found[0]["state"] != "done":
+        return None
+    invoice = (await invoices_of(client, call, [found[0]["id"]])).get(found[0]["id"])
+    posted = invoice is not None and invoice["state"] in ("posted", "paid") and invoice["reference"] == part.shipment
+    return done_of(found[0], invoice) if posted and invoice else None
 
 
-async def _sale(client: TrytonClient, call: Call) -> int:
-    domain = [["reference", "=", call.number], ["state", "in", ["confirmed", "processing", "done"]]]
-    found = await client.rows(call, "sale.sale", domain, ["number"], limit=1)
-    if not found:
-        raise Refused(
-            "erp_sale_missing", f"Tryton has no confirmed sale for order {call.number}.",
-            next_action="Place the order in Tryton first.",
-        )  # fmt: skip
-    return int(found[0]["id"])
+def _one_per_order(calls: Sequence[Call]) -> list[list[Call]]:
+    rounds: list[dict[str, Call]] = []
+    for call in calls:
+        free = next((round_ for round_ in rounds if call.number not in round_), None)
+        if free is None:
+            rounds.append({call.number: call})
+        else:
+            free[call.number] = call
+    return [list(round_.values()) for round_ in rounds]
 
 
-async def _take_over(
-    client: TrytonClient, call: Call, part: ShipmentPart, references: References
-) -> dict[str, Any]:
-    """Cut the waiting shipment down to the part. Its time stamp makes Tryton refuse when another was quicker."""
-    warehouse = references.warehouses.get(part.warehouse)
-    if warehouse is None:
-        raise Misconfigured("erp_warehouse_unknown", f"Tryton has no warehouse {part.warehouse}.")
-    sale = await _sale(client, call)
-    wanted = await _wanted(client, call, sale, part.lines)
-    shipment, moves = await _waiting(client, call, sale, wanted)
-    if shipment["state"] == "waiting":
-        await client.call(call, f"model.{_SHIPMENT}.draft", [shipment["id"]])
-        shipment = (await client.rows(call, _SHIPMENT, [["id", "=", shipment["id"]]], _SHIPMENT_FIELDS))[0]
-    if shipment["reference"]:
-        raise Unavailable("erp_shipment_taken", "Another shipment of this order is just being booked.")
+async def _ship_each(client: TrytonClient, calls: Sequence[Call]) -> Sequence[Done | CrossdockError]:
+    """All together; when Tryton objects to one, each by itself, so that it stops only itself."""
+    try:
+        return await _ship_together(client, calls)
+    except CrossdockError as error:
+        if len(calls) == 1 or not may_be_one(error):
+            return [error] * len(calls)
+    answers: list[Done | CrossdockError] = []
+    for call in calls:
+        answers += await _ship_each(client, [call])
+    return answers
+
+
+async def _ship_together(client: TrytonClient, calls: Sequence[Call]) -> list[Done | CrossdockError]:
+    bookings = [Booking(call, msgspec.json.decode(call.payload, type=ShipmentPart)) for call in calls]
+    async with AsyncExitStack() as stack:
+        for number in sorted({call.number for call in calls}):
+            await stack.enter_async_context(client.lock(number))
+        await _find_shipments(client, bookings)
+        await _take_over(client, bookings)
+        await _drive(client, bookings)
+        await book_invoices(client, _good(bookings))
+    return [booking.error or done_of(booking.shipment, booking.invoice) for booking in bookings]
+
+
+async def _find_shipments(client: TrytonClient, bookings: Sequence[Booking]) -> None:
+    """Those of an earlier attempt, by our shipment number; and the sale of each."""
+    numbers = [booking.part.shipment for booking in bookings]
+    found = await client.rows(_calls(bookings), _SHIPMENT, [["reference", "in", numbers]], _SHIPMENT_FIELDS)
+    shipments = {row["reference"]: row for row in reversed(found)}
+    domain = [
+        ["reference", "in", sorted({booking.call.number for booking in bookings})],
+        ["state", "in", ["confirmed", "processing", "done"]],
+    ]  # fmt: skip
+    sales = {
+        row["reference"]: row["id"]
+        for row in reversed(await client.rows(_calls(bookings), "sale.sale", domain, ["reference"]))
+    }
+    for booking in bookings:
+        booking.shipment = shipments.get(booking.part.shipment, {})
+        booking.sale = sales.get(booking.call.number, 0)
+        if not booking.sale:
+            booking.error = Refused(
+                "erp_sale_missing", f"Tryton has no confirmed sale for order {booking.call.number}.",
+                next_action="Place the order in Tryton first.",
+            )  # fmt: skip
+
+
+async def _take_over(client: TrytonClient, bookings: Sequence[Booking]) -> None:
+    """Cut waiting shipments down to the parts. Time stamps make Tryton refuse when another was quicker."""
+    new = [booking for booking in _good(bookings) if not booking.shipment]
+    warehouses = (await client.ensure_references()).warehouses
+    for booking in new:
+        if booking.part.warehouse not in warehouses:
+            booking.error = Misconfigured("erp_warehouse_unknown", f"Tryton has no warehouse {booking.part.warehouse}.")
+    sale_of = await _read_wanted(client, new)
+    moves = await _find_waiting(client, new, sale_of)
+    new = _good(new)
+    if not new:
+        return
+    waiting = [booking.shipment["id"] for booking in new if booking.shipment["state"] == "waiting"]
+    if waiting:
+        await client.call(_calls(new), f"model.{_SHIPMENT}.draft", waiting)
+    ids = [booking.shipment["id"] for booking in new]
+    drafts = {
+        row["id"]: row for row in await client.rows(_calls(new), _SHIPMENT, [["id", "in", ids]], _SHIPMENT_FIELDS)
+    }
     changes: list[Any] = []
-    dropped = [move["id"] for move in moves if move["line"] not in wanted]
+    stamps: dict[str, Any] = {}
+    for booking in new:
+        draft = drafts.get(booking.shipment["id"])
+        if draft is None or draft["reference"]:
+            booking.error = _taken()
+            continue
+        booking.shipment = draft
+        warehouse = warehouses[booking.part.warehouse]
+        changes += [[draft["id"]], _cut_down(booking, moves[draft["id"]], warehouse)]
+        stamps[f"{_SHIPMENT},{draft['id']}"] = draft["_timestamp"]
+    if changes:
+        context = {"_timestamp": stamps}
+        await client.call(_calls(new), f"model.{_SHIPMENT}.write", *changes, context=context)
+
+
+def _cut_down(booking: Booking, moves: Sequence[Row], warehouse: WarehouseRef) -> dict[str, Any]:
+    changes: list[Any] = []
     for move in moves:
-        if move["line"] in wanted:
-            count = wire_quantity(wanted[move["line"]])
+        if move["line"] in booking.wanted:
+            count = wire_quantity(booking.wanted[move["line"]])
             changes.append(["write", [move["id"]], {"quantity": count, "from_location": warehouse.output}])
+    dropped = [move["id"] for move in moves if move["line"] not in booking.wanted]
     if dropped:
         changes.append(["delete", dropped])
-    values = {
-        "reference": part.shipment, "warehouse": warehouse.id, "warehouse_storage": warehouse.storage,
+    return {
+        "reference": booking.part.shipment, "warehouse": warehouse.id, "warehouse_storage": warehouse.storage,
         "warehouse_output": warehouse.output, "moves": changes,
     }  # fmt: skip
-    stamp = {f"{_SHIPMENT},{shipment['id']}": shipment["_timestamp"]}
-    await client.call(call, f"model.{_SHIPMENT}.write", [shipment["id"]], values, context={"_timestamp": stamp})
-    return shipment
 
 
-async def _wanted(client: TrytonClient, call: Call, sale: int, lines: Sequence[PartLine]) -> Mapping[int, Decimal]:
-    """Sale line -> quantity of this part. Sale lines stand in the order of ours."""
-    rows = await client.rows(call, "sale.line", [["sale", "=", sale], ["type", "=", "line"]], ["sequence"])
-    line_ids = {row["sequence"]: row["id"] for row in rows}
-    places = {line.line: place for place, line in enumerate(call.order.lines, start=1)}
-    found: dict[int, Decimal] = {}
-    for line in lines:
-        line_id = line_ids[places[line.line]]
-        found[line_id] = found.get(line_id, Decimal(0)) + line.quantity.value
+async def _read_wanted(client: TrytonClient, bookings: Sequence[Booking]) -> dict[int, int]:
+    """Sale line -> quantity of each part. Sale lines stand in the order of ours. Returns the sale of every line."""
+    good = _good(bookings)
+    if not good:
+        return {}
+    domain = [["sale", "in", [booking.sale for booking in good]], ["type", "=", "line"]]
+    rows = await client.rows(_calls(good), "sale.line", domain, ["sale", "sequence"])
+    line_ids = {(row["sale"], row["sequence"]): row["id"] for row in rows}
+    for booking in good:
+        places = {line.line: place for place, line in enumerate(booking.call.order.lines, start=1)}
+        wanted: dict[int, Decimal] = {}
+        for line in booking.part.lines:
+            line_id = line_ids.get((booking.sale, places.get(line.line)))
+            if line_id is None:
+                booking.error = Refused(
+                    "erp_line_missing", f"The sale in Tryton has no line {line.line} any more.",
+                    next_action="Look at the sale in Tryton: what left the warehouse must be on it.",
+                )  # fmt: skip
+                break
+            wanted[line_id] = wanted.get(line_id, Decimal(0)) + line.quantity.value
+        booking.wanted = wanted
+    return {row["id"]: row["sale"] for row in rows}
+
+
+async def _find_waiting(
+    client: TrytonClient, bookings: Sequence[Booking], sale_of: Mapping[int, int]
+) -> dict[int, list[Row]]:
+    """Find the open shipment that holds each part; Tryton is asked once to make those that are missing.
+
+    It is asked, too, where something left that is on no invoice yet (Tryton ended between its two transactions): that
+    would go onto one invoice with the part. Returns the moves by shipment.
+    """
+    found: dict[int, list[Row]] = {}
+    for attempt in range(2):
+        missing = [booking for booking in _good(bookings) if not booking.shipment]
+        if not missing:
+            break
+        sales = [booking.sale for booking in missing]
+        domain = [
+            ["origin.sale", "in", sales, "sale.line"], ["state", "in", ["draft", "assigned", "done"]],
+            ["shipment", "!=", None],
+        ]  # fmt: skip
+        moves = await client.rows(_calls(missing), "stock.move", domain, _MOVE_FIELDS)
+        found |= _by_shipment(moves)
+        shipments = await client.rows(_calls(missing), _SHIPMENT, [["id", "in", sorted(found)]], _SHIPMENT_FIELDS)
+        busy = {
+            sale_of.get(found[row["id"]][0]["line"]) for row in shipments
+            if row["reference"] and row["state"] not in ("done", "cancelled")
+        }  # fmt: skip
+        owing = {sale_of.get(move["line"]) for move in moves if move["state"] == "done" and not move["invoice_lines"]}
+        free = [row for row in shipments if not row["reference"] and row["state"] in ("draft", "waiting")]
+        for booking in missing:
+            if booking.sale in busy:
+                booking.error = _taken()
+            elif booking.sale not in owing or attempt:
+                booking.shipment = next((row for row in free if _holds(found[row["id"]], booking.wanted)), {})
+        again = [booking.sale for booking in _good(missing) if not booking.shipment]
+        if again and attempt == 0:
+            await client.call(_calls(missing), "model.sale.sale.process", again)
+    for booking in _good(bookings):
+        if not booking.shipment:
+            booking.error = Unavailable(
+                "erp_nothing_waiting", "Tryton has no open shipment that holds what left the warehouse."
+            )
     return found
 
 
-async def _waiting(
-    client: TrytonClient, call: Call, sale: int, wanted: Mapping[int, Decimal]
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The open shipment that holds the part; Tryton is asked once to make it where it is missing."""
-    for attempt in range(2):
-        domain = [
-            ["origin.sale", "=", sale, "sale.line"], ["state", "in", ["draft", "assigned"]], ["shipment", "!=", None],
-        ]  # fmt: skip
-        moves = await client.rows(call, "stock.move", domain, ["origin", "quantity", "shipment", "state"])
-        by_shipment: dict[int, list[dict[str, Any]]] = {}
-        for move in moves:
-            owner, _, number = str(move["shipment"]).partition(",")
-            if owner == _SHIPMENT:
-                move["line"] = int(str(move["origin"]).partition(",")[2])
-                by_shipment.setdefault(int(number), []).append(move)
-        shipments = await client.rows(
-            call, _SHIPMENT, [["id", "in", list(by_shipment)], ["state", "in", ["draft", "waiting"]]], _SHIPMENT_FIELDS
-        )
-        for shipment in shipments:
-            held = {move["line"]: quantity_of(move["quantity"]) for move in by_shipment[shipment["id"]]}
-            if not shipment["reference"] and all(held.get(line, Decimal(0)) >= count for line, count in wanted.items()):
-                return shipment, by_shipment[shipment["id"]]
-        if attempt == 0:
-            await client.call(call, "model.sale.sale.process", [sale])
-    raise Unavailable("erp_nothing_waiting", "Tryton has no open shipment that holds what left the warehouse.")
+def _by_shipment(moves: Sequence[Row]) -> dict[int, list[Row]]:
+    found: dict[int, list[Row]] = {}
+    for move in moves:
+        owner, _, number = str(move["shipment"]).partition(",")
+        move["line"] = int(str(move["origin"]).partition(",")[2])
+        if owner == _SHIPMENT:
+            found.setdefault(int(number), []).append(move)
+    return found
 
 
-async def _drive(client: TrytonClient, call: Call, shipment: Mapping[str, Any]) -> None:
+def _holds(moves: Sequence[Row], wanted: Mapping[int, Decimal]) -> bool:
+    held = {move["line"]: quantity_of(move["quantity"]) for move in moves}
+    return all(held.get(line, Decimal(0)) >= count for line, count in wanted.items())
+
+
+def _taken() -> Unavailable:
+    return Unavailable("erp_shipment_taken", "Another shipment of this order is just being booked.")
+
+
+async def _drive(client: TrytonClient, bookings: Sequence[Booking]) -> None:
     """Forced: the goods have left, whatever Tryton believes to be in stock."""
-    state = str(shipment["state"])
-    for _ in range(len(_NEXT)):
-        if state not in _NEXT:
-            break
-        button, state = _NEXT[state]
-        await client.call(call, f"model.{_SHIPMENT}.{button}", [shipment["id"]])
-    if state != "done":
-        raise Refused(
-            "erp_shipment_stuck", f"The shipment in Tryton is {state} and cannot be done.",
-            next_action="Look at the shipment in Tryton.",
-        )  # fmt: skip
+    for state, (button, after) in _NEXT.items():
+        due = [booking for booking in _good(bookings) if booking.shipment["state"] == state]
+        if due:
+            ids = [booking.shipment["id"] for booking in due]
+            await client.call(_calls(due), f"model.{_SHIPMENT}.{button}", ids)
+            for booking in due:
+                booking.shipment["state"] = after
+    for booking in _good(bookings):
+        if booking.shipment["state"] != "done":
+            booking.error = Refused(
+                "erp_shipment_stuck", f"The shipment in Tryton is {booking.shipment['state']} and cannot be done.",
+                next_action="Look at the shipment in Tryton.",
+            )  # fmt: skip
 
 
-async def _invoices(client: TrytonClient, call: Call, shipment: int) -> list[dict[str, Any]]:
-    domain = [["lines.stock_moves.shipment.id", "=", shipment, _SHIPMENT], ["state", "!=", "cancelled"]]
-    return await client.rows(call, "account.invoice", domain, _INVOICE_FIELDS)
+def _good(bookings: Sequence[Booking]) -> list[Booking]:
+    return [booking for booking in bookings if booking.error is None]
 
 
-async def _invoice(client: TrytonClient, call: Call, shipment: int) -> dict[str, Any]:
-    """Tryton makes the invoice after the goods issue, in a transaction of its own that can be missing."""
-    for attempt in range(2):
-        found = await _invoices(client, call, shipment)
-        if found:
-            return found[0]
-        if attempt == 0:
-            await client.call(call, "model.sale.sale.process", [await _sale(client, call)])
-    raise Unavailable("erp_invoice_missing", "Tryton has not yet made the invoice of this shipment.")
-
-
-async def _post(
-    client: TrytonClient, call: Call, part: ShipmentPart, shipment: Mapping[str, Any], invoice: dict[str, Any],
-    references: References,
-) -> Done:  # fmt: skip
-    """Set the tax to ours where it differs by cents, then post."""
-    if invoice["state"] in ("draft", "validated"):
-        values: dict[str, Any] = {"reference": part.shipment}
-        taxes = await _tax_changes(client, call, part, invoice, references)
-        if taxes:
-            values["taxes"] = taxes
-        await client.call(call, "model.account.invoice.write", [invoice["id"]], values)
-        await client.call(call, "model.account.invoice.post", [invoice["id"]])
-        invoice = (await client.rows(call, "account.invoice", [["id", "=", invoice["id"]]], _INVOICE_FIELDS))[0]
-    if invoice["state"] not in ("posted", "paid"):
-        raise Unavailable("erp_invoice_not_posted", f"The invoice in Tryton is {invoice['state']}.")
-    return _done(shipment, invoice)
-
-
-async def _tax_changes(
-    client: TrytonClient, call: Call, part: ShipmentPart, invoice: Mapping[str, Any], references: References
-) -> list[Any]:
-    """Per tax code the part's own amount: the parts of an order add up to its tax, which rounding each would not."""
-    wanted: dict[int, Decimal] = {}
-    for line in part.lines:
-        if line.tax_code in references.taxes:
-            tax = references.taxes[line.tax_code]
-            wanted[tax] = wanted.get(tax, Decimal(0)) + line.tax
-    rows = await client.rows(call, "account.invoice.tax", [["invoice", "=", invoice["id"]]], ["tax", "amount"])
-    return [
-        ["write", [row["id"]], {"amount": wanted[row["tax"]]}]
-        for row in rows if row["tax"] in wanted and row["amount"] != wanted[row["tax"]]
-    ]  # fmt: skip
-
-
-def _done(shipment: Mapping[str, Any], invoice: Mapping[str, Any]) -> Done:
-    result = {
-        "invoice": invoice["number"], "shipment": shipment["number"], "net": str(invoice["untaxed_amount"]),
-        "tax": str(invoice["tax_amount"]),
-    }  # fmt: skip
-    return Done(msgspec.json.encode(result), invoice["number"] or "")
+def _calls(bookings: Sequence[Booking]) -> list[Call]:
+    return [booking.call for booking in bookings]

@@ -71,6 +71,8 @@ def sale_row(order: Order, taxes: Mapping[str, LineTax] | None, references: Refe
     party = references.parties.get(code)
     if party is None:
         raise _unknown("customer", code)
+    if order.currency not in references.currencies:
+        raise _unknown("currency", order.currency)
     warehouse = references.warehouses.get(main_warehouse(order)) or next(iter(references.warehouses.values()))
     ship_to = order.ship_to
     place = f"{ship_to.postal_code} {ship_to.city}"
