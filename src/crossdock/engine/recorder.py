@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any, Final
 
 import asyncpg
@@ -39,13 +38,6 @@ QUIET_FOR: Final = timedelta(seconds=0.5)
 that makes sense, so that a trial call of a half-open lane is never taken for a quiet one."""
 _ENCODER: Final = msgspec.json.Encoder()
 _log: Final = structlog.get_logger("crossdock.engine.recorder")
-_ORDER: Final = msgspec.json.Decoder(Order)
-
-
-@lru_cache(maxsize=500)
-def decode_order(body: bytes) -> Order:
-    """An accepted order. Its steps come shortly after each other, so the last ones are kept."""
-    return _ORDER.decode(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +118,7 @@ class Recorder:
         final = [item for item in ended if isinstance(item.answer, Done) or _is_fail(moves[id(item)])]
         if not final:
             return
-        orders = {item.step.order_id: decode_order(item.step.order_body) for item in final}
+        orders = {item.step.order_id: item.step.order for item in final}
         # An order that was refused, held and released has a new body; a step of its earlier round has the old one.
         renewed = [order_id for order_id in orders if _was_refused(locked[order_id])]
         orders.update(await read_orders(connection, renewed))
@@ -250,7 +242,7 @@ def _is_fail(move: Move | None) -> bool:
 
 
 def _outcome(item: Ended, move: Move | None, now: datetime) -> Outcome:
-    exchanges = _ENCODER.encode(item.exchanges)
+    exchanges = _ENCODER.encode(item.exchanges) if item.exchanges else b""
     answer = item.answer
     if isinstance(answer, Done):
         return Outcome(

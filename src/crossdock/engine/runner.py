@@ -16,10 +16,11 @@ from datetime import timedelta
 from typing import Any, Final
 
 import asyncpg
+import msgspec
 import structlog
 
 from crossdock.engine.ports import Chance, Clock, OpenConnection
-from crossdock.engine.recorder import Ended, Recorder, decode_order
+from crossdock.engine.recorder import Ended, Recorder
 from crossdock.kit.connector import Call, Done, Operation
 from crossdock.ledger import steps as ledger
 from crossdock.ledger.steps import ClaimedStep
@@ -31,6 +32,7 @@ RECORD_BATCH_MAX: Final = 500
 LINGER_SECONDS: Final = 0.004
 LITTLE: Final = 100
 LEASE_MARGIN: Final = timedelta(seconds=15)
+_ONE_VALUE: Final = msgspec.json.Decoder(msgspec.Raw)
 _log: Final = structlog.get_logger("crossdock.engine.runner")
 
 
@@ -111,7 +113,7 @@ class Runner:
             # Probe and call may each take the operation's timeout.
             leased_until = now + timedelta(seconds=2 * longest) + LEASE_MARGIN
             steps = await ledger.claim_steps(connection, self._worker, now, leased_until, wanted)
-            needy = {step.order_id for step in steps if step.needs}
+            needy = {step.order_id for step in steps if step.needy}
             results = await ledger.read_results(connection, sorted(needy)) if needy else {}
         return [(step, results.get(step.order_id, {})) for step in steps]
 
@@ -166,9 +168,7 @@ class Runner:
             sent = await asyncio.gather(*(_one(operation, client, calls[index]) for index in to_send))
         for index, answer in zip(to_send, sent, strict=True):
             answers[index] = answer
-        return [
-            answer if answer is not None else Defect("no_answer", "The connector gave no answer.") for answer in answers
-        ]
+        return [_sound(operation, answer) for answer in answers]
 
     async def _record_forever(self) -> None:
         while True:
@@ -194,9 +194,24 @@ class Runner:
 def _call(step: ClaimedStep, results: Mapping[str, bytes]) -> Call:
     return Call(
         key=f"{step.number}/{step.name}", number=step.number, name=step.name, operation=step.operation,
-        order=decode_order(step.order_body), payload=step.payload, results=results, attempt=step.attempt,
+        order=step.order, payload=step.payload, results=results, attempt=step.attempt,
         traceparent=step.traceparent,
     )  # fmt: skip
+
+
+def _sound(operation: Operation, answer: Done | CrossdockError | None) -> Done | CrossdockError:
+    """The answer if it can be kept: a result that is no JSON would spoil what is written with it."""
+    if answer is None:
+        return Defect("no_answer", "The connector gave no answer.")
+    if isinstance(answer, Done):
+        try:
+            _ONE_VALUE.decode(answer.result.decode())
+        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+            message = "The connector's result is not JSON."
+            if operation.repeatable:
+                return Defect("result_malformed", message, detail=str(problem))
+            return InDoubt("result_malformed", message, detail=str(problem))
+    return answer
 
 
 async def _nothing() -> None:

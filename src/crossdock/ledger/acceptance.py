@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import msgspec
 
-from crossdock.ledger.database import Connection, Queries
-from crossdock.ledger.decisions import insert_events, insert_steps
+from crossdock.ledger.database import Connection, Queries, as_rows
+from crossdock.ledger.decisions import ReservationRow, insert_events, insert_reservations, insert_steps
 from crossdock.model.facts import StepDraft
-from crossdock.model.orders import OrderPlaced
+from crossdock.model.orders import Order, OrderPlaced, OrderProgress
 from crossdock.rules.accept import Acceptance, Book, Exposure
 
 _SQL: Final = Queries.load("acceptance")
@@ -109,10 +109,11 @@ async def write_acceptances(connection: Connection, accepted: Sequence[Accepted]
 
 async def write_promises(connection: Connection, kept: Sequence[Accepted]) -> None:
     """Reservations and used credit."""
-    held = [(item.order_id, *reservation) for item in kept for reservation in item.acceptance.reservations]
-    if held:
-        columns = [list(column) for column in zip(*held, strict=True)]
-        await connection.execute(_SQL["insert_reservations"], *columns)
+    held = [
+        ReservationRow(item.order_id, line, location, sku, quantity) for item in kept
+        for line, location, sku, quantity in item.acceptance.reservations
+    ]  # fmt: skip
+    await insert_reservations(connection, held)
     credit: list[tuple[str, Decimal]] = sorted(
         (item.acceptance.order.customer, item.acceptance.credit_amount) for item in kept
         if item.acceptance.order is not None and item.acceptance.credit_amount
@@ -122,35 +123,64 @@ async def write_promises(connection: Connection, kept: Sequence[Accepted]) -> No
 
 
 async def _insert_facts(connection: Connection, direct: Sequence[Accepted], now: datetime) -> bool:
-    columns: list[list[Any]] = [[] for _ in range(10)]
-    for item in direct:
-        arrival = item.arrival
-        if arrival is None:
-            continue
-        row = (
-            item.channel, arrival.placed.channel_number, arrival.body_hash.hex(),
-            item.order_id if item.acceptance.order else None, arrival.idempotency_key, arrival.body_hash, arrival.raw,
-            _ENCODER.encode(item.acceptance.acknowledgment), arrival.placed.placed_at, arrival.traceparent,
-        )  # fmt: skip
-        for column, value in zip(columns, row, strict=True):
-            column.append(value)
-    tag = await connection.execute(_SQL["insert_facts"], *columns, now)
+    rows = [
+        _FactRow(
+            item.channel, arrival.placed.channel_number, arrival.body_hash.hex(), arrival.idempotency_key,
+            arrival.raw.decode(), _ENCODER.encode(item.acceptance.acknowledgment).decode(),
+            arrival.placed.placed_at, item.order_id if item.acceptance.order else None, arrival.traceparent,
+        )
+        for item in direct if (arrival := item.arrival) is not None
+    ]  # fmt: skip
+    tag = await connection.execute(_SQL["insert_facts"], as_rows(rows), now)
     return bool(tag == f"INSERT 0 {len(direct)}")
 
 
 async def _insert_orders(connection: Connection, kept: Sequence[Accepted], now: datetime) -> None:
-    columns: list[list[Any]] = [[] for _ in range(20)]
+    rows = []
     for item in kept:
         order, progress = item.acceptance.order, item.acceptance.progress
         if order is None or progress is None:
             continue
         hold = progress.hold
-        row = (
+        rows.append(_OrderRow(
             order.order_id, order.number, order.channel, order.channel_number, order.customer, order.order_type,
             order.region, order.currency, order.net.amount, len(order.lines), order.plan, order.placed_at,
-            item.traceparent, _ENCODER.encode(order), progress.state, len(item.acceptance.events), len(item.steps),
-            hold.cause if hold else None, hold.owner if hold else None, _ENCODER.encode(progress),
-        )  # fmt: skip
-        for column, value in zip(columns, row, strict=True):
-            column.append(value)
-    await connection.execute(_SQL["insert_orders"], *columns, now)
+            order, progress.state, len(item.acceptance.events), len(item.steps),
+            progress, item.traceparent, hold.cause if hold else None, hold.owner if hold else None,
+        ))  # fmt: skip
+    await connection.execute(_SQL["insert_orders"], as_rows(rows), now)
+
+
+class _FactRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    connection: str
+    business_key: str
+    version: str
+    idempotency_key: str
+    body: str
+    answer: str
+    occurred_at: datetime
+    order_id: int | None = None
+    traceparent: str = ""
+
+
+class _OrderRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    order_id: int
+    number: str
+    channel: str
+    channel_number: str
+    customer: str
+    order_type: str
+    region: str
+    currency: str
+    net: Decimal
+    line_count: int
+    plan: str
+    placed_at: datetime
+    body: Order
+    state: str
+    event_count: int
+    steps_open: int
+    progress: OrderProgress
+    traceparent: str = ""
+    hold_cause: str | None = None
+    hold_owner: str | None = None

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
 from crossdock.ledger import stock
-from crossdock.ledger.database import Connection, Queries
+from crossdock.ledger.database import Connection, Queries, as_rows
 from crossdock.model.errors import Defect
 from crossdock.model.facts import EventDraft, StepDraft
 from crossdock.model.orders import Order, OrderProgress
@@ -25,6 +26,43 @@ _WRITE: Final = Queries.load("acceptance")
 _ENCODER: Final = msgspec.json.Encoder()
 _ORDER: Final = msgspec.json.Decoder(Order)
 _PROGRESS: Final = msgspec.json.Decoder(OrderProgress)
+
+
+class ReservationRow(msgspec.Struct, frozen=True, gc=False):
+    """`quantity` base units of `sku` held at `location` for an order's line."""
+
+    order_id: int
+    line: str
+    location: str
+    sku: str
+    quantity: Decimal
+
+
+class _ProgressRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    order_id: int
+    version: int
+    state: str
+    events_added: int
+    steps_added: int
+    progress: OrderProgress
+    hold_cause: str | None = None
+    hold_owner: str | None = None
+
+
+class _EventRow(msgspec.Struct, frozen=True, gc=False):
+    order_id: int
+    version: int
+    type: str
+    body: dict[str, Any]
+
+
+class _StepRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    order_id: int
+    name: str
+    connection: str
+    operation: str
+    payload: msgspec.Raw
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -106,18 +144,16 @@ async def write_decisions(
 
 
 async def _write_progress(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:
-    columns: list[list[Any]] = [[], [], [], [], [], [], [], []]
+    rows = []
     for item in decided:
         progress = item.decision.progress
         hold = progress.hold
-        row = (
+        rows.append(_ProgressRow(
             item.locked.order_id, item.locked.version, progress.state, len(item.decision.events),
-            len(item.decision.steps) - item.steps_ended, hold.cause if hold else None, hold.owner if hold else None,
-            _ENCODER.encode(progress),
-        )  # fmt: skip
-        for column, value in zip(columns, row, strict=True):
-            column.append(value)
-    tag = await connection.execute(_SQL["write_progress"], *columns, now)
+            len(item.decision.steps) - item.steps_ended, progress, hold.cause if hold else None,
+            hold.owner if hold else None,
+        ))  # fmt: skip
+    tag = await connection.execute(_SQL["write_progress"], as_rows(rows), now)
     if tag != f"UPDATE {len(decided)}":
         raise Defect("progress_moved", "An order's progress changed while it was locked.", detail=tag)
 
@@ -126,40 +162,37 @@ async def insert_events(
     connection: Connection, drafts: Sequence[tuple[int, int, Sequence[EventDraft]]], now: datetime
 ) -> None:
     """`drafts` are (order id, events it has, new events)."""
-    order_ids, versions, types, bodies = [], [], [], []
-    for order_id, count, events in drafts:
-        for place, event in enumerate(events, count + 1):
-            order_ids.append(order_id)
-            versions.append(place)
-            types.append(event.type)
-            bodies.append(_ENCODER.encode(event.body))
-    if order_ids:
-        await connection.execute(_WRITE["insert_events"], order_ids, versions, types, bodies, now)
+    rows = [
+        _EventRow(order_id, place, event.type, event.body)
+        for order_id, count, events in drafts for place, event in enumerate(events, count + 1)
+    ]  # fmt: skip
+    if rows:
+        await connection.execute(_WRITE["insert_events"], as_rows(rows), now)
 
 
 async def insert_steps(
     connection: Connection, drafts: Sequence[tuple[int, Sequence[StepDraft]]], now: datetime
 ) -> None:
     """Lay steps. Raises Defect when an order has a step of that name already: none is ever dropped in silence."""
-    order_ids, names, connections, operations, needs, payloads = [], [], [], [], [], []
-    for order_id, steps in drafts:
-        for step in steps:
-            order_ids.append(order_id)
-            names.append(step.name)
-            connections.append(step.connection)
-            operations.append(step.operation)
-            needs.append("|".join(step.needs))
-            payloads.append(step.payload)
-    if order_ids:
-        tag = await connection.execute(
-            _WRITE["insert_steps"], order_ids, names, connections, operations, needs, payloads, now
-        )
-        if tag != f"INSERT 0 {len(order_ids)}":
+    rows = [
+        _StepRow(order_id, step.name, step.connection, step.operation, msgspec.Raw(step.payload), step.needs)
+        for order_id, steps in drafts for step in steps
+    ]  # fmt: skip
+    if rows:
+        tag = await connection.execute(_WRITE["insert_steps"], as_rows(rows), now)
+        if tag != f"INSERT 0 {len(rows)}":
+            names = ", ".join(sorted({row.name for row in rows}))
             raise Defect(
                 "step_name_taken", "A step of this name was laid for the order before.",
-                detail=f"{tag} of {len(order_ids)}: {', '.join(sorted(set(names)))[:500]}",
+                detail=f"{tag} of {len(rows)}: {names[:500]}",
                 next_action="Report this with its detail; replay after the mend.",
             )  # fmt: skip
+
+
+async def insert_reservations(connection: Connection, rows: Sequence[ReservationRow]) -> None:
+    """Hold stock for orders."""
+    if rows:
+        await connection.execute(_WRITE["insert_reservations"], as_rows(rows))
 
 
 async def _unblock_steps(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:
@@ -220,8 +253,7 @@ async def _write_stock(
             held.append(row)
     await stock.ship(connection, departures, now, ownership)
     await stock.release(connection, given_back, now, ownership)
-    if held:
-        await connection.execute(_WRITE["insert_reservations"], *stock.columns_of(held, 5))
+    await insert_reservations(connection, [ReservationRow(*row) for row in held])
 
 
 async def _write_credit(connection: Connection, decided: Sequence[OrderDecision]) -> None:

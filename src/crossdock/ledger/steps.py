@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from crossdock.ledger.database import Connection, Queries
+import msgspec
 
+from crossdock.ledger.database import Connection, Queries, as_rows
+from crossdock.model.orders import Order
+
+_ORDER: Final = msgspec.json.Decoder(Order)
 _SQL: Final = Queries.load("steps")
 SILENT_FOR: Final = timedelta(seconds=6)
 """A worker not heard of for so long counts as dead: its steps go on elsewhere, in doubt."""
@@ -16,8 +20,9 @@ SILENT_FOR: Final = timedelta(seconds=6)
 
 @dataclass(frozen=True, slots=True)
 class ClaimedStep:
-    """A step that this process may now send. `doubt`: probe before sending."""
+    """A step that this process may now send. `doubt`: probe before sending. `needy`: it needs results of others."""
 
+    order: Order
     order_id: int
     name: str
     connection: str
@@ -25,16 +30,15 @@ class ClaimedStep:
     attempt: int
     failures: int
     doubt: bool
-    needs: Sequence[str]
+    needy: bool
     payload: bytes
-    order_body: bytes
     number: str
     traceparent: str
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a claimed step: its next state, and what to show of it."""
+    """What became of a claimed step: its next state, and what to show of it. `result` and `exchanges` are JSON."""
 
     step: ClaimedStep
     state: str
@@ -43,12 +47,27 @@ class Outcome:
     due_at: datetime
     result: bytes | None = None
     external_id: str = ""
-    exchanges: bytes = b"[]"
+    exchanges: bytes = b""
     error_kind: str | None = None
     error_code: str | None = None
     error_message: str | None = None
     next_action: str | None = None
     detail: str = ""
+
+
+class _OutcomeRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    order_id: int
+    name: str
+    attempt: int
+    state: str
+    result: str | None = None
+    external_id: str | None = None
+    exchanges: str | None = None
+    due_at: datetime | None = None
+    error_kind: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    next_action: str | None = None
 
 
 async def claim_steps(
@@ -59,7 +78,15 @@ async def claim_steps(
         _SQL["claim_steps"], worker, leased_until, now, [row[0] for row in wanted], [row[1] for row in wanted],
         [row[2] for row in wanted],
     )  # fmt: skip
-    return [ClaimedStep(*row) for row in rows]
+    steps = []
+    order: Order | None = None
+    for row in rows:
+        body = row[11]
+        if body is not None:
+            order = _ORDER.decode(body)
+        if order is not None:
+            steps.append(ClaimedStep(order, *row[:11]))
+    return steps
 
 
 async def read_results(connection: Connection, order_ids: Sequence[int]) -> dict[int, dict[str, bytes]]:
@@ -75,17 +102,17 @@ async def record_outcomes(
     connection: Connection, worker: str, outcomes: Sequence[Outcome], now: datetime
 ) -> set[tuple[int, str]]:
     """Write outcomes; return those that counted (a lost lease does not). Unclean ends are kept as attempts."""
-    columns: list[list[Any]] = [[] for _ in range(12)]
-    for outcome in outcomes:
-        step = outcome.step
-        row = (
-            step.order_id, step.name, step.attempt, outcome.state, outcome.result, outcome.external_id,
-            outcome.exchanges, outcome.error_kind, outcome.error_code, outcome.error_message, outcome.next_action,
-            outcome.due_at,
-        )  # fmt: skip
-        for column, value in zip(columns, row, strict=True):
-            column.append(value)
-    counted = {(row[0], row[1]) for row in await connection.fetch(_SQL["record_outcomes"], worker, *columns, now)}
+    rows = [
+        _OutcomeRow(
+            item.step.order_id, item.step.name, item.step.attempt, item.state,
+            item.result.decode() if item.result is not None else None, item.external_id or None,
+            item.exchanges.decode() if item.exchanges else None, item.due_at if item.state != "done" else None,
+            item.error_kind, item.error_code, item.error_message, item.next_action,
+        )
+        for item in outcomes
+    ]  # fmt: skip
+    found = await connection.fetch(_SQL["record_outcomes"], worker, as_rows(rows), now)
+    counted = {(row[0], row[1]) for row in found}
     unclean = [item for item in outcomes if item.state != "done" or item.step.doubt or item.step.attempt > 1]
     if unclean:
         await connection.execute(
@@ -94,7 +121,7 @@ async def record_outcomes(
             [item.started_at for item in unclean], [item.ended_at for item in unclean],
             [item.state if (item.step.order_id, item.step.name) in counted else "fenced" for item in unclean],
             [item.error_code for item in unclean], [item.error_message for item in unclean],
-            [item.detail[:2000] for item in unclean], [item.exchanges for item in unclean],
+            [item.detail[:2000] for item in unclean], [item.exchanges or None for item in unclean],
         )  # fmt: skip
     return counted
 

@@ -86,7 +86,7 @@ class Partner:
     faults: list[CrossdockError] = field(default_factory=list)
     lose_answers: int = 0
     down: bool = False
-    result: Any = None
+    result: bytes = b"{}"
 
     async def perform(self, _: Any, call: Call) -> Done:
         if self.down:
@@ -120,7 +120,7 @@ class Partner:
             return Done(msgspec.json.encode({"taxes": taxes}), f"T{call.number}")
         if call.operation == "erp.ship":
             return Done(msgspec.json.encode({"invoice": f"INV-{call.name}"}), f"INV-{call.name}")
-        return Done(b"{}", f"X-{call.key}")
+        return Done(self.result, f"X-{call.key}")
 
 
 OPERATIONS = {

@@ -10,6 +10,7 @@ import msgspec
 from crossdock.model.facts import Fact
 from crossdock.model.values import Money, Quantity
 from tests.integration.engine.bench_world import World, make_arrival, make_placed, open_world
+from tests.integration.engine.test_order_path import Working, eventually
 
 
 def with_line(number: str, **changes: Any) -> bytes:
@@ -73,3 +74,24 @@ async def test_a_refused_order_says_every_reason_by_line_and_leaves_nothing(data
         assert all(reason.message and reason.next_action and reason.owner for reason in answer.acknowledgment.reasons)
         assert await world.pool.fetchval("SELECT count(*) FROM orders") == 0
         assert await world.pool.fetchval("SELECT sum(reserved) FROM stock") == 0
+
+
+async def test_what_partners_answer_spoils_nothing_that_is_written_with_it(database_url: str) -> None:
+    """An answer with a NUL is kept as it is; one that is no JSON leaves its own step in doubt."""
+    async with open_world(database_url) as world:
+        world.partners["erp"].result = b'{"note":"a\\u0000b \\\\ \\""}'
+        world.partners["shop"].result = b'{"number":1},"state":"done"'
+        for number in range(3):
+            await world.intake.place(make_arrival(make_placed(f"S-{number}")))
+
+        async def the_rest_is_done() -> bool:
+            rest = "SELECT count(*) FROM steps WHERE state <> 'done' AND operation <> 'channel.acknowledge'"
+            return bool(await world.pool.fetchval(rest) == 0)
+
+        async with Working(world):
+            await eventually(the_rest_is_done)
+        rows = await world.pool.fetch("SELECT operation, error_code, doubt, result FROM steps ORDER BY order_id, name")
+        erp = [row["result"] for row in rows if row["operation"] == "erp.place_order"]
+        assert erp == [world.partners["erp"].result] * 3
+        shop = [row for row in rows if row["operation"] == "channel.acknowledge"]
+        assert [(row["error_code"], row["doubt"]) for row in shop] == [("result_malformed", True)] * 3

@@ -35,11 +35,12 @@ FROM stock WHERE sku = ANY ($1::text[]) ORDER BY sku, location FOR UPDATE;
 -- Orders that came straight to us: the fact is kept with its answer. A key that exists already is left out.
 INSERT INTO facts (connection, kind, business_key, version, subject, state, order_id, idempotency_key, body_hash, body,
                    answer, occurred_at, received_at, due_at, traceparent)
-SELECT connection, 'order.placed', business_key, version, business_key, 'applied', order_id, idempotency_key, body_hash,
-       body, answer, occurred_at, $11, $11, traceparent
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bytea[], $7::json[], $8::json[],
-            $9::timestamptz[], $10::text[])
-  AS f (connection, business_key, version, order_id, idempotency_key, body_hash, body, answer, occurred_at, traceparent)
+SELECT connection, 'order.placed', business_key, version, business_key, 'applied', order_id, idempotency_key,
+       decode(version, 'hex'), body::json, answer::json, occurred_at, $2, $2, coalesce(traceparent, '')
+FROM json_to_recordset($1::json)
+  -- Texts, for what others wrote may hold \u0000, which would end the whole document.
+  AS f (connection text, business_key text, version text, order_id bigint, idempotency_key text, body text, answer text,
+        occurred_at timestamptz, traceparent text)
 ON CONFLICT DO NOTHING;
 
 -- name: answer_facts
@@ -50,28 +51,27 @@ WHERE f.fact_id = a.fact_id;
 
 -- name: insert_orders
 -- The accepted (or held) orders with their first progress; a channel's number exists once.
-WITH given AS (
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-                         $8::text[], $9::numeric[], $10::integer[], $11::text[], $12::timestamptz[], $13::text[],
-                         $14::json[], $15::text[], $16::integer[], $17::integer[], $18::text[], $19::text[], $20::json[])
-      AS o (order_id, number, channel, channel_number, customer, order_type, region, currency, net, line_count, plan,
-            placed_at, traceparent, body, state, event_count, steps_open, hold_cause, hold_owner, progress)
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset($1::json)
+      AS o (order_id bigint, number text, channel text, channel_number text, customer text, order_type text, region text,
+            currency text, net numeric, line_count integer, plan text, placed_at timestamptz, traceparent text, body json,
+            state text, event_count integer, steps_open integer, hold_cause text, hold_owner text, progress json)
 ), placed AS (
     INSERT INTO orders (order_id, number, channel, channel_number, customer, order_type, region, currency, net,
                         line_count, plan, placed_at, accepted_at, traceparent, body)
     SELECT order_id, number, channel, channel_number, customer, order_type, region, currency, net, line_count, plan,
-           placed_at, $21, traceparent, body FROM given
+           placed_at, $2, coalesce(traceparent, ''), body FROM given
 )
 INSERT INTO order_progress (order_id, state, version, event_count, steps_open, hold_cause, hold_owner, held_since,
                             decided_at, progress)
 SELECT order_id, state, 1, event_count, steps_open, hold_cause, hold_owner,
-       CASE WHEN hold_cause IS NOT NULL THEN $21::timestamptz END, $21, progress FROM given;
+       CASE WHEN hold_cause IS NOT NULL THEN $2::timestamptz END, $2, progress FROM given;
 
 -- name: insert_reservations
 -- What the accepted orders hold, and the same subtracted from availability.
-WITH given AS (
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::numeric[])
-      AS r (order_id, line, location, sku, quantity)
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset($1::json)
+      AS r (order_id bigint, line text, location text, sku text, quantity numeric)
 ), held AS (
     INSERT INTO reservations (order_id, line, location, sku, quantity)
     SELECT order_id, line, location, sku, quantity FROM given
@@ -92,17 +92,17 @@ WHERE a.customer = g.customer;
 -- name: insert_steps
 -- The laid steps; those without needs can begin at once.
 INSERT INTO steps (order_id, name, connection, operation, state, needs, payload, created_at, due_at)
-SELECT order_id, name, connection, operation, CASE WHEN needs = '' THEN 'ready' ELSE 'waiting' END,
-       string_to_array(needs, '|'), payload, $7, $7
-FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::json[])
-  AS s (order_id, name, connection, operation, needs, payload)
+SELECT order_id, name, connection, operation, CASE WHEN needs IS NULL THEN 'ready' ELSE 'waiting' END,
+       coalesce(needs, '{}'), payload, $2, $2
+FROM json_to_recordset($1::json)
+  AS s (order_id bigint, name text, connection text, operation text, needs text[], payload json)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_events
 -- What happened, gapless per order.
 INSERT INTO events (order_id, version, type, at, body)
-SELECT order_id, version, type, $5, body
-FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::json[]) AS e (order_id, version, type, body);
+SELECT order_id, version, type, $2, body
+FROM json_to_recordset($1::json) AS e (order_id bigint, version integer, type text, body json);
 
 -- name: wake_early
 -- Facts that came before their order can now be decided.

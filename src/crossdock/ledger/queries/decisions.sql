@@ -16,10 +16,11 @@ SELECT order_id, name, connection, operation, state FROM steps WHERE order_id = 
 UPDATE order_progress p
 SET state = d.state, version = p.version + 1, event_count = p.event_count + d.events_added,
     steps_open = p.steps_open + d.steps_added, hold_cause = d.hold_cause, hold_owner = d.hold_owner,
-    held_since = CASE WHEN d.hold_cause IS NULL THEN NULL ELSE coalesce(p.held_since, $9::timestamptz) END,
-    decided_at = $9, progress = d.progress
-FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::integer[], $5::integer[], $6::text[], $7::text[], $8::json[])
-  AS d (order_id, version, state, events_added, steps_added, hold_cause, hold_owner, progress)
+    held_since = CASE WHEN d.hold_cause IS NULL THEN NULL ELSE coalesce(p.held_since, $2::timestamptz) END,
+    decided_at = $2, progress = d.progress
+FROM json_to_recordset($1::json)
+  AS d (order_id bigint, version integer, state text, events_added integer, steps_added integer, hold_cause text,
+        hold_owner text, progress json)
 WHERE p.order_id = d.order_id AND p.version = d.version;
 
 -- name: cancel_steps

@@ -27,7 +27,8 @@ WITH allowed AS (
     SET state = 'sending', doubt = (s.state = 'in_doubt'), attempt = s.attempt + 1, leased_by = $1, leased_until = $2,
         started_at = coalesce(s.started_at, $3)
     FROM picked p WHERE s.order_id = p.order_id AND s.name = p.name
-    RETURNING s.order_id, s.name, s.connection, s.operation, s.attempt, s.failures, s.doubt, s.needs, s.payload, p.trial
+    RETURNING s.order_id, s.name, s.connection, s.operation, s.attempt, s.failures, s.doubt, s.needs <> '{}' AS needy,
+              s.payload, p.trial
 ), charged AS (
     UPDATE connections c
     SET tokens = least(c.burst, c.tokens + c.calls_per_second * least(extract(epoch FROM $3::timestamptz - c.refilled_at), 3600))
@@ -40,10 +41,11 @@ WITH allowed AS (
     FROM (SELECT DISTINCT connection, operation FROM claimed WHERE trial) AS t
     WHERE l.connection = t.connection AND l.operation = t.operation
 )
-SELECT c.order_id, c.name, c.connection, c.operation, c.attempt, c.failures, c.doubt, c.needs, c.payload,
-       o.body, o.number, o.traceparent
+-- The body of an order comes with the first of its steps.
+SELECT c.order_id, c.name, c.connection, c.operation, c.attempt, c.failures, c.doubt, c.needy, c.payload, o.number,
+       o.traceparent, CASE WHEN row_number() OVER (PARTITION BY c.order_id) = 1 THEN o.body END AS body
 FROM claimed c JOIN orders o ON o.order_id = c.order_id
-ORDER BY c.order_id;
+ORDER BY c.order_id, body IS NULL;
 
 -- name: read_results
 -- Results of finished steps of these orders, to hand to the steps that need them.
@@ -53,16 +55,16 @@ WHERE order_id = ANY ($1::bigint[]) AND state = 'done' AND result IS NOT NULL OR
 -- name: record_outcomes
 -- What became of claimed steps. Fenced: only the holder of the lease, for the attempt that it made, may say.
 UPDATE steps s
-SET state = e.state, result = coalesce(e.result, s.result), external_id = coalesce(nullif(e.external_id, ''), s.external_id),
-    exchanges = e.exchanges, error_kind = e.error_kind, error_code = e.error_code, error_message = e.error_message,
-    next_action = e.next_action, due_at = e.due_at, done_at = CASE WHEN e.state = 'done' THEN $14::timestamptz END,
+SET state = e.state, result = coalesce(e.result::json, s.result), external_id = coalesce(e.external_id, s.external_id),
+    exchanges = e.exchanges::json, error_kind = e.error_kind, error_code = e.error_code, error_message = e.error_message,
+    next_action = e.next_action, due_at = coalesce(e.due_at, $3), done_at = CASE WHEN e.state = 'done' THEN $3 END,
     failures = CASE WHEN e.state = 'done' THEN s.failures ELSE s.failures + 1 END,
     doubt = e.state = 'in_doubt' OR (e.state = 'quarantined' AND (s.doubt OR e.error_kind = 'in_doubt')),
     leased_by = NULL, leased_until = NULL
-FROM unnest($2::bigint[], $3::text[], $4::integer[], $5::text[], $6::json[], $7::text[], $8::json[], $9::text[],
-            $10::text[], $11::text[], $12::text[], $13::timestamptz[])
-  AS e (order_id, name, attempt, state, result, external_id, exchanges, error_kind, error_code, error_message,
-        next_action, due_at)
+FROM json_to_recordset($2::json)
+  -- Texts, for what partners said may hold \u0000, which would end the whole document.
+  AS e (order_id bigint, name text, attempt integer, state text, result text, external_id text, exchanges text,
+        due_at timestamptz, error_kind text, error_code text, error_message text, next_action text)
 WHERE s.order_id = e.order_id AND s.name = e.name
   -- The fence. So written that the primary key leads: as plain conditions, the planner takes them for very selective.
   AND CASE WHEN s.leased_by = $1 AND s.state = 'sending' THEN s.attempt END = e.attempt
