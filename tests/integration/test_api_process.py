@@ -9,12 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import httpx
 
 from crossdock.cli.demo import make_credentials
 from crossdock.cli.home import Home
@@ -31,12 +31,12 @@ class ApiProcess:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> dict[str, list[str]]:
         command = [sys.executable, "-m", "crossdock.cli.main", "status", "--json"]
         ran = subprocess.run(
             command, check=False, capture_output=True, cwd=ROOT, env=self.environment, timeout=60
         )
-        found: dict[str, object] = json.loads(ran.stdout)
+        found: dict[str, list[str]] = json.loads(ran.stdout)
         return found
 
     def stop(self) -> None:
@@ -75,17 +75,17 @@ def wait_until_answering(running: ApiProcess) -> None:
     while time.monotonic() < deadline:
         assert running.process.poll() is None, running.log.read_text()
         try:
-            urllib.request.urlopen(f"{running.url}/v1/nothing?mail=ada@example.org", timeout=5)
-        except urllib.error.HTTPError:
-            return
-        except OSError:
+            httpx.get(f"{running.url}/v1/nothing?mail=ada@example.org", timeout=5)
+        except httpx.TransportError:
             time.sleep(0.1)
+        else:
+            return
     raise AssertionError(running.log.read_text())
 
 
 def test_an_api_process_is_seen_by_status_and_gone_when_it_is_stopped(tmp_path: Path, database_url: str) -> None:
     with api_process(tmp_path, database_url) as running:
-        (seen,) = running.status()["apis"]  # type: ignore[misc]
+        (seen,) = running.status()["apis"]
         assert seen.startswith("api:")
         assert str(running.process.pid) in seen
         assert running.status()["workers"] == []

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from crossdock.api.answers import ApiProblem, ProblemDetail
+from crossdock.model.decimals import check_decimals
 
 Receive = Callable[[], Awaitable[Any]]
 BODY_BYTES_MAX: Final = 10 * 1024 * 1024
@@ -81,13 +82,15 @@ def decode_body(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
         )  # fmt: skip
     try:
         raw.decode()
-        return decoder.decode(raw)
+        decoded = decoder.decode(raw)
+        check_decimals(raw, decoder.type)
     except msgspec.ValidationError as error:
         message, field = explain(error)
         detail = ProblemDetail("body_form", message, field=field)
         raise ApiProblem(422, "body_form", message, field=field, errors=(detail,)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ApiProblem(400, "body_unreadable", f"The message is no JSON: {_why(error)}.") from None
+    return decoded
 
 
 def _why(error: Exception) -> str:

@@ -18,6 +18,8 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from litestar import Litestar
 
+from crossdock.api.head import with_head
+
 ApplicationFactory = Callable[[], AbstractAsyncContextManager[Litestar]]
 BACKLOG: Final = 1024
 REQUESTS_WAITING_MAX: Final = 1024
@@ -26,7 +28,10 @@ SETTLE_SECONDS: Final = 5.0
 _LOGGING: Final = {
     "formatters": {},
     "handlers": {},
-    "loggers": {"_granian": {"handlers": [], "propagate": True}, "granian.access": {"handlers": [], "propagate": False}},
+    "loggers": {
+        "_granian": {"handlers": [], "propagate": True},
+        "granian.access": {"handlers": [], "propagate": False},
+    },
 }
 _LOG: Final = structlog.get_logger("crossdock.api")
 
@@ -48,15 +53,16 @@ async def _serve(application_factory: ApplicationFactory, host: str, port: int) 
 async def serve_until(application: Litestar, host: str, port: int, stopping: asyncio.Event) -> None:
     """Serve until `stopping` is set; requests under way are let finish, streams that go on are ended."""
     underway: set[asyncio.Task[Any]] = set()
+    answering = with_head(application)
 
     async def tracked(scope: Any, receive: Any, send: Any) -> None:
         task = asyncio.current_task()
         if task is None or scope["type"] == "lifespan":
-            await application(scope, receive, send)
+            await answering(scope, receive, send)
             return
         underway.add(task)
         try:
-            await application(scope, receive, send)
+            await answering(scope, receive, send)
         except asyncio.CancelledError:
             # Ended by us below: the sender sees the connection close.
             if not stopping.is_set():

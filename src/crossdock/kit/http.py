@@ -27,6 +27,7 @@ from yarl import URL
 from crossdock.kit.connector import Call, Exchange
 from crossdock.kit.failures import BROKEN, error_from, meaning_of_status, retry_after_seconds
 from crossdock.kit.masking import masked_body, masked_text, masked_url
+from crossdock.model.decimals import read_json
 from crossdock.model.errors import CrossdockError, Misconfigured
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -55,7 +56,7 @@ class Response:
     def decode(self, shape: type[Shape]) -> Shape:
         """The JSON body as `shape`; raises InDoubt (after a write) or Unavailable when it is anything else."""
         try:
-            return msgspec.json.decode(self.body, type=shape)
+            return read_json(self.body, shape)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise error_from(BROKEN["unreadable"], write=self.write, detail=masked_text(str(error))) from error
 

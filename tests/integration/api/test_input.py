@@ -78,6 +78,20 @@ async def test_a_number_that_is_none_is_refused(api: Api, place: list[Any]) -> N
     assert await api.pool.fetchval("SELECT count(*) FROM orders") == 0
 
 
+NOT_PLAIN = (
+    '"1_0"', '" 10"', '"1e3"', "1e3", '"NaN"', '"Infinity"', '"１２"', '"+1"', '".5"', '"1."', '"\\u0031_0"', '"10\\n"',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [["lines", 0, "quantity", "value"], ["lines", 0, "unit_price", "amount"]])
+async def test_a_number_that_is_not_written_plainly_is_refused_with_its_field(api: Api, place: list[Any]) -> None:
+    for value in NOT_PLAIN:
+        answer = await api.place("S-1", body=_with(place, value))
+        assert (answer.status_code, answer.json()["code"]) == (422, "body_form"), (value, answer.text)
+        assert answer.json()["field"] == f"lines[0].{place[2]}.{place[3]}"
+        assert "plain decimal" in answer.json()["detail"]
+
+
 async def test_wrong_decimals_of_the_currency_are_refused(api: Api) -> None:
     answer = await api.place("S-1", body=_with(["lines", 0, "unit_price", "amount"], '"2.50001"'))
     assert answer.status_code == 422

@@ -38,6 +38,17 @@ async def test_every_answer_carries_the_security_headers(api: Api) -> None:
             assert answer.headers["content-type"] == "application/problem+json", path
 
 
+async def test_head_says_what_get_would_say_without_its_body(api: Api) -> None:
+    for path in ("/healthz", "/metrics", "/docs", "/openapi.json", "/v1/nothing"):
+        told, got = await api.http.head(path), await api.http.get(path)
+        assert told.status_code == got.status_code, path
+        assert told.content == b""
+        assert told.headers["content-type"] == got.headers["content-type"]
+    assert (await api.ask("shop-1", "HEAD", "/v1/orders")).status_code == 200
+    assert (await api.http.head("/v1/orders")).status_code == 401
+    assert (await api.http.head("/oauth/token")).status_code == 405
+
+
 async def test_another_origin_gets_no_permission(api: Api) -> None:
     headers = {"Origin": "http://elsewhere.example", "Access-Control-Request-Method": "POST"}
     answer = await api.http.request("OPTIONS", "/v1/orders", headers=headers)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from crossdock.kit.connector import Call
+from crossdock.model.decimals import read_json
 from crossdock.model.documents import Address
 from crossdock.model.errors import Invalid
 from crossdock.model.facts import CancellationRequested, Fact
@@ -76,7 +77,7 @@ def order_number(body: bytes) -> str:
 
 def order_facts(connection: str, raw: bytes) -> list[Fact]:
     """All that an order as it stands says: placed, cancelled by the buyer."""
-    order = msgspec.json.decode(raw, type=AgoraOrder)
+    order = read_json(raw, AgoraOrder)
     facts = [_fact(connection, "order.placed", order, _placed(order), raw, order.created_on)]
     if order.cancelled_on is not None:
         request = CancellationRequested(order.order_id, order.cancelled_on, "cancelled by the buyer")

@@ -11,6 +11,7 @@ import msgspec
 from crossdock.kit.connector import Call
 from crossdock.kit.parts import shipped_as_ordered
 from crossdock.model.codes import CURRENCY_DIGITS
+from crossdock.model.decimals import read_json
 from crossdock.model.documents import Address
 from crossdock.model.facts import CancellationRequested, Fact
 from crossdock.model.fulfilment import ShipmentPart
@@ -60,7 +61,7 @@ class BazaarOrder(msgspec.Struct, frozen=True):
 
 def order_facts(connection: str, raw: bytes) -> list[Fact]:
     """All that an order as it stands says: placed, cancelled by the buyer."""
-    order = msgspec.json.decode(raw, type=BazaarOrder)
+    order = read_json(raw, BazaarOrder)
     facts = [_fact(connection, "order.placed", order, _placed(order), raw, order.placed_at)]
     if order.cancelled_at is not None:
         request = CancellationRequested(order.order_id, order.cancelled_at, "cancelled by the buyer")

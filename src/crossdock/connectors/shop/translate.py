@@ -11,6 +11,7 @@ import msgspec
 
 from crossdock.kit.connector import Call
 from crossdock.kit.parts import shipped_as_ordered
+from crossdock.model.decimals import read_json
 from crossdock.model.documents import Address
 from crossdock.model.errors import Invalid
 from crossdock.model.facts import CancellationRequested, Fact, OrderPaid
@@ -79,7 +80,7 @@ class Envelope(msgspec.Struct, frozen=True):
 
 def order_facts(connection: str, raw: bytes) -> list[Fact]:
     """All that an order as it stands says: placed, paid, cancelled by the buyer."""
-    order = msgspec.json.decode(raw, type=ShopOrder)
+    order = read_json(raw, ShopOrder)
     return [*_placed(connection, order, raw), *_paid(connection, order, raw), *_cancelled(connection, order, raw)]
 
 
@@ -87,7 +88,7 @@ def webhook_facts(connection: str, body: bytes) -> Sequence[Fact]:
     """Each webhook says one thing, whatever came before it."""
     try:
         envelope = msgspec.json.decode(body, type=Envelope)
-        order = msgspec.json.decode(envelope.data, type=ShopOrder)
+        order = read_json(bytes(envelope.data), ShopOrder)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise Invalid("webhook_form", "The webhook does not hold an order of the shop.", detail=str(error)) from None
     readers = {"order.created": _placed, "order.paid": _paid, "order.cancelled": _cancelled}

@@ -15,6 +15,7 @@ import msgspec
 
 from crossdock.kit.arrivals import named, untranslated
 from crossdock.kit.connector import Call, Done
+from crossdock.model.decimals import read_json
 from crossdock.model.errors import Invalid
 from crossdock.model.facts import BalancesReported, Fact, FulfilmentShorted
 from crossdock.model.fulfilment import FulfilmentOrder, Package, Shipment, ShippedLine
@@ -144,7 +145,7 @@ def short_facts(connection: str, raw: bytes) -> Sequence[Fact]:
 
 
 def _shipment_fact(connection: str, document: bytes, raw: bytes) -> Fact:
-    found = msgspec.json.decode(document, type=WmsShipment)
+    found = read_json(document, WmsShipment)
     subject = _fulfilment_number(found.instruction)
     shipment = Shipment(
         number=found.number, fulfilment_number=subject, warehouse=found.warehouse, shipped_at=found.shipped_at,
@@ -158,7 +159,7 @@ def _shipment_fact(connection: str, document: bytes, raw: bytes) -> Fact:
 
 
 def _short_fact(connection: str, document: bytes, raw: bytes) -> Fact:
-    found = msgspec.json.decode(document, type=WmsShort)
+    found = read_json(document, WmsShort)
     subject = _fulfilment_number(found.instruction)
     shorted = FulfilmentShorted(
         fulfilment_number=subject, warehouse=found.warehouse, sku=found.sku, quantity=str(found.quantity), at=found.at,
@@ -174,7 +175,7 @@ def balances_facts(connection: str, page: StockPage, after: str, raw: bytes) -> 
     balances = []
     for item in page.balances:
         try:
-            balance = msgspec.json.decode(item, type=WmsBalance)
+            balance = read_json(bytes(item), WmsBalance)
         except (msgspec.DecodeError, UnicodeError) as error:
             why = Invalid("payload_form", f"A balance cannot be read: {error}"[:500], next_action=_READ_AGAIN)
             facts.append(untranslated(connection, "stock", bytes(item), why, named(bytes(item), "sku")))
