@@ -165,7 +165,7 @@ class Control:
         waived = frozenset({locked.progress.hold.cause, *(reason.code for reason in locked.progress.hold.reasons)})
         _, version = await take_numbers(database, 1)
         reference = await self._acceptor.reference.catch_up(database, version)
-        skus = sorted({line.sku for line in order.lines})
+        skus = sorted(reference.stocked({line.sku for line in order.lines}))
         book = await lock_figures(database, [order.customer] if order.customer else [], skus)
         acceptance = decide_acceptance(
             placed, channel=order.channel, order_id=order_id, number=order.number, accepted_at=now, reference=reference,

@@ -94,13 +94,15 @@ class Decider:
             locked = await lock_orders(connection, list(waiting))
             orders = await read_orders(connection, list(locked))
             views = await read_step_views(connection, list(locked))
-            skus = sorted(set().union(*waiting.values()))
-            available = (await lock_figures(connection, [], skus)).available
+            skus = set().union(*waiting.values())
+            # Of a kit that waits, the components that are not free again too.
+            skus.update(part.sku for order in orders.values() for line in order.lines for part in line.components)
+            available = (await lock_figures(connection, [], sorted(skus))).available
             decided = []
             for order_id, item in sorted(locked.items()):
                 order = orders[order_id]
                 plan, routes = self._plans.plans[order.plan], self._plans.routes(order.channel)
-                preference = self._acceptor.policy.locations_for(order.region)
+                preference = self._acceptor.policy.locations_of(order.channel, order.region)
                 decision = decide_supply(order, item.progress, available, preference, views[order_id], plan, routes)
                 if is_laid(decision, views[order_id]):
                     _log.error("supply_not_released", order=order.number, code="step_name_taken")

@@ -67,7 +67,7 @@ class Acceptor:
         skus = {
             line.sku or reference.codes.get(line.gtin, ("", ""))[0] for item in placed for line in item.placed.lines
         }
-        book = await ledger.lock_figures(connection, customers, sorted(skus - {""}))
+        book = await ledger.lock_figures(connection, customers, sorted(reference.stocked(skus - {""})))
         now = self._clock()
         accepted = []
         for item, order_id in zip(placed, numbers, strict=True):

@@ -18,7 +18,7 @@ from crossdock.ledger.database import Connection, Queries, as_rows
 from crossdock.model.errors import Defect
 from crossdock.model.facts import EventDraft, StepDraft
 from crossdock.model.orders import Order, OrderProgress
-from crossdock.rules.decision import Decision, StepView
+from crossdock.rules.decision import Decision, StepView, settled_lines
 from crossdock.rules.ownership import NO_OWNERS, Ownership
 
 _SQL: Final = Queries.load("decisions")
@@ -234,7 +234,7 @@ async def _lock_figures(connection: Connection, decided: Sequence[OrderDecision]
 async def _write_stock(
     connection: Connection, decided: Sequence[OrderDecision], now: datetime, ownership: Ownership
 ) -> None:
-    """Departures, then what is given back, then what is newly held."""
+    """Departures, then what is given back, then what is newly held; lines that are through hold nothing."""
     effects = [(item, effect) for item in decided for effect in item.decision.stock]
     if not effects:
         return
@@ -254,6 +254,10 @@ async def _write_stock(
     await stock.ship(connection, departures, now, ownership)
     await stock.release(connection, given_back, now, ownership)
     await insert_reservations(connection, [ReservationRow(*row) for row in held])
+    settled = [(item.locked.order_id, line) for item in decided for line in settled_lines(item.decision)]
+    if settled:
+        rest = await connection.fetch(_SQL["read_settled"], *stock.columns_of(settled, 2))
+        await stock.release(connection, [tuple(row) for row in rest], now, ownership)
 
 
 async def _write_credit(connection: Connection, decided: Sequence[OrderDecision]) -> None:

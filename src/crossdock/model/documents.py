@@ -97,7 +97,7 @@ def check_address(address: Address, field: str) -> Address:
 
 
 def check_product(product: Product) -> Product:
-    """Units and GTINs are real, the base unit is a pack of one, no pack is empty."""
+    """Units and GTINs are real, the base unit is a pack of one, no pack is empty; a kit holds others, once each."""
     check_unit(product.base_unit, "base_unit")
     for index, pack in enumerate(product.packs):
         check_unit(pack.unit, f"packs[{index}].unit")
@@ -107,6 +107,15 @@ def check_product(product: Product) -> Product:
             raise Invalid("pack_empty", "A pack must hold more than zero base units.", field=f"packs[{index}]")
     if not any(pack.unit == product.base_unit and pack.base_quantity == 1 for pack in product.packs):
         raise Invalid("pack_base_missing", "The base unit must be a pack of one.", field="packs")
+    seen = {product.sku}
+    for index, part in enumerate(product.components):
+        if not part.quantity.is_finite() or part.quantity <= 0:
+            message = "A kit holds more than nothing of a component."
+            raise Invalid("component_empty", message, field=f"components[{index}]")
+        if part.sku in seen:
+            message = f"{part.sku} is a component twice, or of itself."
+            raise Invalid("component_repeated", message, field=f"components[{index}]")
+        seen.add(part.sku)
     return product
 
 

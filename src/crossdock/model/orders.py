@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from crossdock.model.documents import Address
+from crossdock.model.documents import Address, Component
 from crossdock.model.values import Money, Quantity
 
 FulfilmentPolicy = Literal["complete", "split", "backorder"]
@@ -86,7 +86,8 @@ class Allocation(msgspec.Struct, frozen=True):
 
 class OrderLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """An accepted line. `quantity` is in base units; `ordered` is as the buyer asked; `unit_price` per base unit, net;
-    `amount` = quantity x unit_price rounded half up once."""
+    `amount` = quantity x unit_price rounded half up once. `components` are those of a kit when it was accepted;
+    `allocations` count the kit, stock is held of the components."""
 
     line: str
     sku: str
@@ -99,6 +100,7 @@ class OrderLine(msgspec.Struct, frozen=True, omit_defaults=True):
     tax_category: str
     allocations: tuple[Allocation, ...] = ()
     backordered: Decimal = Decimal(0)
+    components: tuple[Component, ...] = ()
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -83,5 +83,11 @@ class Policy:
     def locations_for(self, region: str) -> tuple[str, ...]:
         return self.sourcing.preference.get(region, ())
 
+    def locations_of(self, channel: str, region: str, group: str = "") -> tuple[str, ...]:
+        """Where an order of the channel (or a customer group of it) to a region may be served from, best first."""
+        serving = self.sourcing.preference.get(region, ())
+        own = self.stock.terms_of(channel, group).locations
+        return tuple([location for location in serving if location in own]) if own else serving
+
     def choose_plan(self, facts: PlanFacts) -> Plan:
         return self.plans.choose(facts)

@@ -13,10 +13,11 @@ from decimal import Decimal
 from typing import Any, Final
 
 from crossdock.model.codes import check_currency
-from crossdock.model.documents import Address, Customer, Product, check_address
+from crossdock.model.documents import Address, Component, Customer, Product, check_address
 from crossdock.model.errors import Invalid
 from crossdock.model.facts import EventDraft
 from crossdock.model.orders import (
+    Allocation,
     FulfilmentPolicy,
     Hold,
     LineProgress,
@@ -33,6 +34,7 @@ from crossdock.policy.plans import PlanFacts
 from crossdock.policy.policy import ChannelPolicy, Policy
 from crossdock.rules.book import Acceptance, Book, Reference
 from crossdock.rules.credit import Exposure, explain_excess, find_excess
+from crossdock.rules.kits import check_components, spread
 from crossdock.rules.price import PricedLine, price_line
 from crossdock.rules.reasons import HOLD_CAUSE, first_cause, hold_causes, reason, reason_of
 from crossdock.rules.sourcing import Need, Source, choose_sources
@@ -65,12 +67,13 @@ class _Reasons:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A line that can be ordered: its product, base units and price."""
+    """A line that can be ordered: its product, base units and price; the components of a kit."""
 
     line: PlacedLine
     product: Product
     quantity: Decimal
     priced: PricedLine
+    components: tuple[Component, ...] = ()
 
 
 def decide_acceptance(
@@ -95,7 +98,8 @@ def decide_acceptance(
         found.refuse("amount_absurd", f"The order's amount must not exceed {AMOUNT_MAX}.")
     credit_amount = _check_credit(placed, rules, customer, book, net, found)
     fulfilment = placed.fulfilment or rules.fulfilment
-    sources = _source(drafts, policy, region, order_type, fulfilment, book, found)
+    preference = policy.locations_of(channel, region, customer.price_group if customer is not None else "")
+    sources = _source(drafts, policy, preference, order_type, fulfilment, book, found)
     if found.refusals:
         return _refuse(placed, found)
     held = bool(found.holds)
@@ -228,6 +232,7 @@ def _draft_line(
         return None
     try:
         quantity = to_base(line.quantity, reference.pack_sizes(product), product)
+        components = check_components(product, reference.products) if product.components else ()
         priced = price_line(
             product, reference.offers(product.sku), customer, rules, currency=currency, ordered=line.quantity.value,
             quantity=quantity, asked=line.unit_price, on=priced_on,
@@ -242,7 +247,7 @@ def _draft_line(
     if priced.problem is not None:
         code, message = priced.problem
         found.stop("refuse" if rules.price_beyond == "refuse" else "hold", code, message, line=name, field="unit_price")
-    return _Draft(line, product, quantity, priced)
+    return _Draft(line, product, quantity, priced, components)
 
 
 def _find_product(line: PlacedLine, reference: Reference, found: _Reasons) -> Product | None:
@@ -286,16 +291,19 @@ def _check_credit(
 
 
 def _source(
-    drafts: Sequence[_Draft], policy: Policy, region: str, order_type: str, fulfilment: FulfilmentPolicy, book: Book,
-    found: _Reasons,
+    drafts: Sequence[_Draft], policy: Policy, preference: Sequence[str], order_type: str, fulfilment: FulfilmentPolicy,
+    book: Book, found: _Reasons,
 ) -> list[Source]:  # fmt: skip
     if order_type in policy.sourcing.unstocked_order_types:
         return [Source(()) for _ in drafts]
     needs = [
-        Need(draft.line.line, draft.product.sku, draft.quantity, is_indivisible(draft.product.base_unit))
+        Need(
+            draft.line.line, draft.product.sku, draft.quantity, is_indivisible(draft.product.base_unit),
+            draft.components,
+        )
         for draft in drafts
     ]  # fmt: skip
-    sources = choose_sources(needs, book.available, policy.locations_for(region), fulfilment)
+    sources = choose_sources(needs, book.available, preference, fulfilment)
     for draft, source in zip(drafts, sources, strict=True):
         if not source.backordered:
             continue
@@ -316,6 +324,7 @@ def _order_line(draft: _Draft, source: Source | None, currency: str) -> OrderLin
         line.line, product.sku, line.name or product.name, line.quantity, Quantity(draft.quantity, product.base_unit),
         Money(priced.unit_price, currency), Money(priced.amount, currency), priced.provenance, product.tax_category,
         source.allocations if source is not None else (), source.backordered if source is not None else _NOTHING,
+        draft.components,
     )  # fmt: skip
 
 
@@ -324,10 +333,16 @@ def _accept(order: Order, sources: Sequence[Source], credit_amount: Decimal, pol
     progress = {}
     backordered = {}
     for line, source in zip(order.lines, sources, strict=True):
-        reservations += [(line.line, item.location, line.sku, item.quantity) for item in source.allocations]
         rest = source.backordered
+        if line.components:
+            held = [*source.allocations, *((Allocation("", rest),) if rest else ())]
+            effects = [effect for one in held for effect in spread("reserve", line, one.location, one.quantity)]
+            reservations += [(effect.line, effect.location, effect.sku, effect.quantity) for effect in effects]
+        else:
+            reservations += [(line.line, item.location, line.sku, item.quantity) for item in source.allocations]
+            if rest:
+                reservations.append((line.line, "", line.sku, rest))
         if rest:
-            reservations.append((line.line, "", line.sku, rest))
             backordered[line.line] = str(rest)
         progress[line.line] = LineProgress(line.quantity.value, _NOTHING, rest)
     body: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -54,6 +54,17 @@ class Reference:
             kept = (product, pack_sizes(product))
             self._sizes[product.sku] = kept
         return kept[1]
+
+    def stocked(self, skus: Iterable[str]) -> set[str]:
+        """The SKUs whose stock these are served from: of a kit, its components'."""
+        found: set[str] = set()
+        for sku in skus:
+            product = self.products.get(sku)
+            if product is not None and product.components:
+                found.update(part.sku for part in product.components)
+            else:
+                found.add(sku)
+        return found
 
     def offers(self, sku: str) -> Offers:
         agreements = self.agreements.get(sku)

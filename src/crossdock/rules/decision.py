@@ -72,6 +72,17 @@ def merge(first: Decision, then: Decision) -> Decision:
     )
 
 
+def settled_lines(decision: Decision) -> list[str]:
+    """Lines that hold nothing any more after this decision: they are shipped or cancelled, or the order is stopped.
+    What may still be reserved for them elsewhere (another warehouse shipped it) is to be given back."""
+    stopped = decision.progress.state in ("held", "cancelled")
+    lines = decision.progress.lines
+    return [
+        name for name in dict.fromkeys(effect.line for effect in decision.stock)
+        if stopped or (lines[name].open == 0 and lines[name].backordered == 0)
+    ]  # fmt: skip
+
+
 def is_laid(decision: Decision, steps: Sequence[StepView]) -> bool:
     """Whether the decision would lay a step that the order already has under that name."""
     return bool({step.name for step in decision.steps} & {view.name for view in steps})

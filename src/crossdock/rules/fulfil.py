@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import msgspec
 
@@ -20,6 +20,7 @@ from crossdock.model.orders import LineProgress, LineTax, Order, OrderLine, Orde
 from crossdock.model.values import Money, Quantity, part_amount
 from crossdock.policy.plans import Plan
 from crossdock.rules.decision import Decision, StepView, StockEffect
+from crossdock.rules.kits import ONE, kits_there, per_unit, spread
 from crossdock.rules.plan import COMPENSATION, Routes, plan_compensation, plan_release, plan_shipment
 
 NOT_BEGUN = ("waiting", "ready")
@@ -45,7 +46,7 @@ def decide_shipment(
             line = by_line[name]
             part_lines.append(_part_line(line, lines[name], progress.taxes.get(name), quantity))
             lines[name] = msgspec.structs.replace(lines[name], shipped=lines[name].shipped + quantity)
-            effects.append(StockEffect("ship", name, shipment.warehouse, line.sku, quantity))
+            effects += spread("ship", line, shipment.warehouse, quantity)
     currency = order.currency
     net = sum((line.net for line in part_lines), Decimal(0))
     tax = sum((line.tax for line in part_lines), Decimal(0))
@@ -69,20 +70,25 @@ def decide_shipment(
 
 
 def decide_short(order: Order, progress: OrderProgress, short: FulfilmentShorted) -> Decision:
-    """What a warehouse cannot pick waits for supply: it leaves the reservation and stays owed to the customer."""
+    """What a warehouse cannot pick waits for supply: it leaves the reservation and stays owed to the customer.
+
+    A warehouse that misses a component of kits cannot make as many kits: all of their components wait.
+    """
     wanted = Decimal(short.quantity)
     lines = dict(progress.lines)
-    effects = []
+    effects: list[StockEffect] = []
     for line in order.lines:
-        if line.sku != short.sku or (short.line and line.line != short.line) or wanted <= 0:
+        each = per_unit(line, short.sku)
+        if not each or (short.line and line.line != short.line) or wanted <= 0:
             continue
-        quantity = min(wanted, lines[line.line].open)
+        missing = wanted if each == ONE else (wanted / each).to_integral_value(ROUND_CEILING)
+        quantity = min(missing, lines[line.line].open)
         if quantity > 0:
             now = lines[line.line]
             lines[line.line] = msgspec.structs.replace(now, backordered=now.backordered + quantity)
-            effects.append(StockEffect("release", line.line, short.warehouse, line.sku, quantity))
-            effects.append(StockEffect("reserve", line.line, "", line.sku, quantity))
-            wanted -= quantity
+            effects += spread("release", line, short.warehouse, quantity)
+            effects += spread("reserve", line, "", quantity)
+            wanted -= quantity * each
     body = {"warehouse": short.warehouse, "sku": short.sku, "quantity": short.quantity, "reason": short.reason}
     after = msgspec.structs.replace(progress, lines=lines)
     return Decision(after, (EventDraft("PickShorted", body),), stock=tuple(effects))
@@ -100,16 +106,17 @@ def decide_supply(
     for line in order.lines:
         for location in preference:
             now = lines[line.line]
-            quantity = min(now.backordered, left.get((line.sku, location), Decimal(0)))
+            quantity = min(now.backordered, kits_there(line, left, location))
             if UNIT_DECIMALS[line.quantity.unit] == 0:
                 quantity = quantity.to_integral_value(ROUND_FLOOR)
             if quantity <= 0 or _rounds(steps, location) >= SUPPLY_ROUNDS_MAX:
                 continue
             lines[line.line] = msgspec.structs.replace(now, backordered=now.backordered - quantity)
-            left[line.sku, location] -= quantity
             taken.setdefault(location, []).append((line, quantity))
-            effects.append(StockEffect("release", line.line, "", line.sku, quantity))
-            effects.append(StockEffect("reserve", line.line, location, line.sku, quantity))
+            effects += spread("release", line, "", quantity)
+            for effect in spread("reserve", line, location, quantity):
+                left[effect.sku, location] -= effect.quantity
+                effects.append(effect)
     if not effects:
         return Decision(progress)
     new_steps: list[StepDraft] = []
@@ -190,13 +197,11 @@ def cancel_lines(order: Order, progress: OrderProgress, except_at: set[str] | fr
         kept = min(max(kept - now.shipped, Decimal(0)), now.open)
         quantity = now.open - kept
         if quantity > 0:
-            effects.extend(
-                StockEffect("release", line.line, allocation.location, line.sku, allocation.quantity)
-                for allocation in line.allocations
-                if allocation.location not in except_at
-            )
+            for allocation in line.allocations:
+                if allocation.location not in except_at:
+                    effects += spread("release", line, allocation.location, allocation.quantity)
         if now.backordered:
-            effects.append(StockEffect("release", line.line, "", line.sku, now.backordered))
+            effects += spread("release", line, "", now.backordered)
         gone = quantity + now.backordered
         if gone > 0:
             already = now.shipped + now.cancelled

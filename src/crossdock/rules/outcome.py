@@ -17,6 +17,7 @@ from crossdock.model.values import Money, part_amount
 from crossdock.policy.plans import Plan
 from crossdock.rules.decision import Decision, StepView, StockEffect
 from crossdock.rules.fulfil import NOT_BEGUN, cancel_lines, uses_credit
+from crossdock.rules.kits import spread
 from crossdock.rules.plan import plan_compensation, tell_channel
 
 # Operation -> the event that says what happened in the business.
@@ -114,8 +115,8 @@ def close_lines(order: Order, progress: OrderProgress) -> Decision:
         name: msgspec.structs.replace(line, shipped=line.shipped + line.open) for name, line in progress.lines.items()
     }
     effects = tuple(
-        StockEffect("ship", line.line, allocation.location, line.sku, allocation.quantity)
-        for line in order.lines for allocation in line.allocations
+        effect for line in order.lines for allocation in line.allocations
+        for effect in spread("ship", line, allocation.location, allocation.quantity)
     )  # fmt: skip
     credit = order.net.amount if uses_credit(order) else Decimal(0)
     after = msgspec.structs.replace(progress, lines=lines, state="shipped")
@@ -167,7 +168,7 @@ def _called_back(
     called_back = msgspec.json.decode(result, type=_CalledBack, strict=False).cancelled
     progress = decision.progress
     lines = dict(progress.lines)
-    effects = []
+    effects: list[StockEffect] = []
     credit = Decimal(0)
     for line in order.lines:
         at_warehouse = sum((a.quantity for a in line.allocations if a.location == warehouse), Decimal(0))
@@ -178,7 +179,7 @@ def _called_back(
             taken = now.shipped + now.cancelled
             credit += part_amount(line.amount.amount, line.quantity.value, taken, gone, order.currency)
             lines[line.line] = msgspec.structs.replace(now, cancelled=now.cancelled + gone)
-            effects.append(StockEffect("release", line.line, warehouse, line.sku, gone))
+            effects += spread("release", line, warehouse, gone)
     closed = all(line.open == 0 and line.backordered == 0 for line in lines.values())
     nothing_left = closed and not any(line.shipped for line in lines.values())
     undo = plan_compensation(steps, "The order was cancelled.") if nothing_left else ()

@@ -2,7 +2,7 @@
 
 One location that serves the whole order is best; else each line from one location; else a line from several, each in
 the order of preference. Nothing is taken twice: lines of the same product share what is there. Indivisible units stay
-whole.
+whole, and each kit is packed at one location.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 from typing import Final
 
+from crossdock.model.documents import Component
 from crossdock.model.orders import Allocation, FulfilmentPolicy
 
 _NOTHING: Final = Decimal(0)
@@ -23,12 +24,13 @@ Available = Mapping[tuple[str, str], Decimal]
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a line needs, in base units."""
+    """What a line needs, in base units; of a kit, its `components`."""
 
     line: str
     sku: str
     quantity: Decimal
     indivisible: bool = True
+    components: tuple[Component, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,10 @@ def choose_sources(
 def _find_whole(needs: Sequence[Need], available: Available, preference: Sequence[str]) -> str | None:
     wanted: dict[str, Decimal] = {}
     for need in needs:
+        if need.components:
+            for part in need.components:
+                wanted[part.sku] = wanted.get(part.sku, _NOTHING) + need.quantity * part.quantity
+            continue
         sku = need.sku
         wanted[sku] = wanted[sku] + need.quantity if sku in wanted else need.quantity
     for location in preference:
@@ -74,12 +80,9 @@ def _choose_for_line(
 ) -> Source:  # fmt: skip
     there: list[tuple[str, Decimal]] = []
     for location in preference:
-        key = (need.sku, location)
-        left = available.get(key, _NOTHING) - taken.get(key, _NOTHING)
-        if need.indivisible:
-            left = left.quantize(_WHOLE, ROUND_FLOOR)
+        left = _left_at(need, location, available, taken)
         if left >= need.quantity:
-            taken[key] = taken.get(key, _NOTHING) + need.quantity
+            _take(need, location, need.quantity, taken)
             return Source((Allocation(location, need.quantity),))
         if left > 0:
             there.append((location, left))
@@ -90,8 +93,26 @@ def _choose_for_line(
     for location, left in there:
         quantity = min(left, rest)
         if quantity > 0:
-            key = (need.sku, location)
-            taken[key] = taken.get(key, _NOTHING) + quantity
+            _take(need, location, quantity, taken)
             allocations.append(Allocation(location, quantity))
             rest -= quantity
     return Source(tuple(allocations), rest)
+
+
+def _left_at(
+    need: Need, location: str, available: Available, taken: Mapping[tuple[str, str], Decimal]
+) -> Decimal:
+    if need.components:
+        return min(
+            (available.get((part.sku, location), _NOTHING) - taken.get((part.sku, location), _NOTHING)) // part.quantity
+            for part in need.components
+        )
+    key = (need.sku, location)
+    left = available.get(key, _NOTHING) - taken.get(key, _NOTHING)
+    return left.quantize(_WHOLE, ROUND_FLOOR) if need.indivisible else left
+
+
+def _take(need: Need, location: str, quantity: Decimal, taken: dict[tuple[str, str], Decimal]) -> None:
+    parts = [(part.sku, part.quantity * quantity) for part in need.components] or [(need.sku, quantity)]
+    for sku, base in parts:
+        taken[sku, location] = taken.get((sku, location), _NOTHING) + base

@@ -28,7 +28,7 @@ SELECT customer, open_orders, open_invoices FROM accounts WHERE customer = ANY (
 
 -- name: lock_stock
 -- Availability of the SKUs in a batch at every location; locked in one order.
-SELECT sku, location, on_hand - reserved AS available
+SELECT sku, location, on_hand - quality_hold - damaged - reserved AS available
 FROM stock WHERE sku = ANY ($1::text[]) ORDER BY sku, location FOR UPDATE;
 
 -- name: insert_facts

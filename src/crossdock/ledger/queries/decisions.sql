@@ -48,6 +48,12 @@ WHERE s.order_id = ANY ($1::bigint[]) AND s.state = 'waiting'
     WHERE n.order_id = s.order_id AND n.name = ANY (s.needs) AND n.state NOT IN ('done', 'cancelled')
   );
 
+-- name: read_settled
+-- What is still held for lines that are to hold nothing any more, wherever it is.
+SELECT r.order_id, r.line, r.location, r.sku, r.quantity - r.shipped - r.released AS quantity
+FROM reservations r JOIN unnest($1::bigint[], $2::text[]) AS e (order_id, line) USING (order_id, line)
+WHERE r.quantity > r.shipped + r.released;
+
 -- name: release_credit
 -- What left the customers' open orders.
 UPDATE accounts a SET open_orders = greatest(a.open_orders - g.amount, 0)
@@ -100,5 +106,5 @@ FROM shipment_packages p WHERE p.tracking = ANY ($1::text[]) AND s.shipment = p.
 SELECT DISTINCT r.order_id, r.sku
 FROM reservations r JOIN order_progress p USING (order_id)
 WHERE r.location = '' AND r.quantity > r.shipped + r.released AND p.state IN ('accepted', 'shipping')
-  AND EXISTS (SELECT FROM stock s WHERE s.sku = r.sku AND s.on_hand > s.reserved)
+  AND EXISTS (SELECT FROM stock s WHERE s.sku = r.sku AND s.on_hand - s.quality_hold - s.damaged > s.reserved)
 ORDER BY r.order_id LIMIT $1;

@@ -4,12 +4,12 @@ SELECT sku, body FROM products WHERE sku = ANY ($1::text[]);
 
 -- name: read_left
 -- What is left of the asked SKUs at each location, for those who need no terms.
-SELECT sku, location, source, as_of, on_hand - quality_hold - damaged - reserved AS quantity
+SELECT sku, location, source, greatest(as_of, 'epoch') AS as_of, on_hand - quality_hold - damaged - reserved AS quantity
 FROM stock WHERE sku = ANY ($1::text[]) ORDER BY sku, location;
 
 -- name: read_positions
 -- The asked SKUs at each location with every term.
-SELECT sku, location, source, as_of, reported, on_hand, quality_hold, damaged, reserved
+SELECT sku, location, source, greatest(as_of, 'epoch') AS as_of, reported, on_hand, quality_hold, damaged, reserved
 FROM stock WHERE sku = ANY ($1::text[]) ORDER BY sku, location;
 
 -- name: read_feeds
