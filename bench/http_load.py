@@ -34,6 +34,8 @@ class LoadPlan(msgspec.Struct, frozen=True):
     skus: int = 2000
     customers: int = 200
     method: str = "terms"
+    channel: str = ""
+    catalogue: tuple[str, ...] = ()
     seed: int = 1
 
 
@@ -178,30 +180,34 @@ def make_requests(plan: LoadPlan, count: int) -> list[bytes]:
 def _request(plan: LoadPlan, key: str, body: bytes) -> bytes:
     head = (
         f"POST /v1/orders HTTP/1.1\r\nHost: 127.0.0.1:{plan.port}\r\nAuthorization: Bearer {plan.token}\r\n"
-        f"Content-Type: application/json\r\nIdempotency-Key: {key}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Content-Type: application/json\r\nIdempotency-Key: {key}\r\nContent-Length: {len(body)}\r\n"
     )
+    head += f"Crossdock-Channel: {plan.channel}\r\n\r\n" if plan.channel else "\r\n"
     return head.encode() + body
 
 
 def make_body(plan: LoadPlan, number: int, chance: random.Random) -> bytes:
+    skus = chance.sample(plan.catalogue or range(plan.skus), plan.lines)
     lines = [
         {
-            "line": str(place + 1), "sku": f"SKU-{sku}", "name": f"Product {sku}",
+            "line": str(place + 1), "sku": str(sku) if plan.catalogue else f"SKU-{sku}", "name": f"Product {sku}",
             "quantity": {"value": str(chance.randint(1, 9)), "unit": "C62"},
             "unit_price": {"amount": "2.499", "currency": "EUR"},
         }
-        for place, sku in enumerate(chance.sample(range(plan.skus), plan.lines))
+        for place, sku in enumerate(skus)
     ]  # fmt: skip
     address = {
         "name": "Ada Buyer", "street": "Quay 1", "city": "Bremen", "postal_code": "28195", "country": "DE",
     }  # fmt: skip
     order: dict[str, Any] = {
         "channel_number": f"{plan.prefix}-{number}", "placed_at": "2026-03-02T09:30:00+01:00", "currency": "EUR",
-        "customer": f"B{chance.randrange(plan.customers)}", "customer_reference": f"PO {number}", "ship_to": address,
-        "bill_to": address, "lines": lines, "payment": {"method": plan.method},
+        "customer_reference": f"PO {number}", "ship_to": address, "bill_to": address, "lines": lines,
+        "payment": {"method": plan.method},
     }  # fmt: skip
     if plan.method == "card":
-        order["payment"]["token"] = "tok_visa"
+        order["payment"]["token"] = "tok_visa"  # noqa: S105 - a sandbox card
+    else:
+        order["customer"] = f"B{chance.randrange(plan.customers)}"
     return msgspec.json.encode(order)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bench.http_intake import measure_intake, measure_waiting
+from bench.partners import measure_drain, measure_memory
 from bench.report import Result, make_result
 from bench.server import fresh_database
 
@@ -69,15 +70,6 @@ def dbos(server: str, size: float) -> list[Result]:
     )]  # fmt: skip
 
 
-def drain(server: str, size: float) -> list[Result]:
-    ratios = [run(server, "drain", 400 * size)["value"] for _ in range(REPEATS)]
-    ratio = statistics.median(ratios)
-    return [make_result(
-        "drain", "drain rate after an outage against the ERP's own rate (an in-process ERP of 100 orders/s)",
-        100 * ratio, "orders/s", 100.0, ratio, 0.95, "the ERP", runs=[round(item, 3) for item in ratios],
-    )]  # fmt: skip
-
-
 def finished_orders(server: str, size: float) -> list[Result]:
     figures = run(server, "finished_orders", 100_000 * size)
     held = int(100_000 * size)
@@ -101,7 +93,8 @@ MEASURES: Mapping[str, Measure] = {
     "http_intake": Measure(measure_intake, ("http_intake",), 60),
     "http_intake_waiting": Measure(measure_waiting, ("http_intake_waiting",), 240),
     "finished_orders": Measure(finished_orders, ("finished_orders_1m", "finished_orders_lists"), 60),
-    "drain": Measure(drain, ("drain",), 60),
+    "drain": Measure(measure_drain, ("drain",), 75),
+    "memory": Measure(measure_memory, ("memory", "memory_growth"), 660),
 }
 
 

@@ -17,7 +17,6 @@ import uvloop
 
 from bench.bare_saga import run_bare_saga
 from bench.dbos_saga import run_dbos_saga
-from bench.drain import run_drain
 from bench.finished import run_finished_orders
 from bench.order_path import run_order_path
 from bench.world import make_arrivals
@@ -32,7 +31,7 @@ async def _dbos(dsn: str, size: int) -> float:
 
 
 RUNS: dict[str, Callable[[str, int], Awaitable[float | dict[str, float]]]] = {
-    "bare_saga": _bare, "dbos": _dbos, "order_path": run_order_path, "drain": run_drain,
+    "bare_saga": _bare, "dbos": _dbos, "order_path": run_order_path,
     "finished_orders": run_finished_orders,
 }  # fmt: skip
 
