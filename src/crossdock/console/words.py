@@ -67,6 +67,13 @@ FACTS: Final = {
     "customer.published": "Customer data",
     "price.published": "Contract price",
 }
+ACTIONS: Final = {
+    "hold.release": "Hold released",
+    "hold.refuse": "Hold refused",
+    "order.cancel": "Cancellation asked for",
+    "step.replay": "Parked steps begun again",
+    "fact.replay": "Parked message decided again",
+}
 UNITS: Final = {
     "C62": "pcs",
     "EA": "pcs",
@@ -143,7 +150,7 @@ def entry_title(kind: str, title: str) -> str:
     if kind == "fact":
         return FACTS.get(title, sentence_case(title))
     if kind == "action":
-        return sentence_case(title)
+        return ACTIONS.get(title, sentence_case(title))
     return sentence_case(_CAMEL.sub(" ", title).lower())
 
 

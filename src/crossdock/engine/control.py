@@ -72,11 +72,15 @@ class Control:
         """Begin parked steps that match again; return how many."""
         ids = list(order_ids) if order_ids is not None else None
         async with self._pool.acquire() as database, database.transaction():
-            count = len(await database.fetch(_SQL["replay_steps"], now, connection, error_code, ids))
+            rows = await database.fetch(_SQL["replay_steps"], now, connection, error_code, ids)
             await _audit(
-                database, now, actor, "steps.replay", connection or "all", code=error_code or "", count=str(count)
+                database, now, actor, "steps.replay", connection or "all", code=error_code or "", count=str(len(rows))
             )
-        return count
+            # And once for each order, so that its timeline tells who tried what again.
+            await database.execute(
+                _SQL["write_step_replays"], now, actor, [row["order_id"] for row in rows], [row["name"] for row in rows]
+            )
+        return len(rows)
 
     async def replay_facts(
         self, now: datetime, actor: str, *, connection: str | None = None, cause: str | None = None,
@@ -85,9 +89,11 @@ class Control:
         """Decide parked facts that match again; return how many."""
         ids = list(fact_ids) if fact_ids is not None else None
         async with self._pool.acquire() as database, database.transaction():
-            count = len(await database.fetch(_SQL["replay_facts"], now, connection, cause, ids))
-            await _audit(database, now, actor, "facts.replay", connection or "all", cause=cause or "", count=str(count))
-        return count
+            rows = await database.fetch(_SQL["replay_facts"], now, connection, cause, ids)
+            count = str(len(rows))
+            await _audit(database, now, actor, "facts.replay", connection or "all", cause=cause or "", count=count)
+            await database.execute(_SQL["write_fact_replays"], now, actor, [row["fact_id"] for row in rows])
+        return len(rows)
 
     async def cancel_order(self, now: datetime, actor: str, order_id: int, reason: str) -> None:
         """Cancel what can still be cancelled. Raises Refused when everything has left."""

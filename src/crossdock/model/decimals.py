@@ -33,7 +33,8 @@ class _Plain:
 
 def read_json(raw: bytes, kind: type[Kind]) -> Kind:
     """Decode `raw`. Raises msgspec.DecodeError, also for a decimal that is not plain."""
-    decoder: msgspec.json.Decoder[Kind] = _decoder(kind)
+    wanted: Any = kind
+    decoder: msgspec.json.Decoder[Kind] = _decoder(wanted)
     decoded = decoder.decode(raw)
     check_decimals(raw, kind)
     return decoded

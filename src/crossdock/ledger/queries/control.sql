@@ -20,7 +20,7 @@ UPDATE lanes SET state = 'closed', failures = 0, opened_at = NULL, retry_at = NU
 UPDATE steps s SET state = CASE WHEN s.doubt THEN 'in_doubt' ELSE 'ready' END, due_at = $1, failures = 0
 WHERE s.state = 'quarantined' AND ($2::text IS NULL OR s.connection = $2) AND ($3::text IS NULL OR s.error_code = $3)
   AND ($4::bigint[] IS NULL OR s.order_id = ANY ($4))
-RETURNING s.order_id;
+RETURNING s.order_id, s.name;
 
 -- name: replay_facts
 -- Parked facts are decided again from the kept body; what could not be translated, is translated again from the payload.
@@ -41,6 +41,28 @@ UPDATE orders SET body = $2, net = $3, plan = $4 WHERE order_id = $1;
 -- name: count_rounds
 -- How often this order's plan was laid.
 SELECT count(*) FROM events WHERE order_id = $1 AND type IN ('OrderAccepted', 'OrderReleased');
+
+-- name: write_step_replays
+-- Which steps of each order begin again, for the order's own timeline.
+INSERT INTO audit (at, actor, action, subject, detail)
+SELECT $1, $2, 'step.replay', o.number, json_build_object('steps', string_agg(r.name, ', ' ORDER BY r.name))
+FROM unnest($3::bigint[], $4::text[]) AS r (order_id, name) JOIN orders o USING (order_id)
+GROUP BY o.number ORDER BY o.number;
+
+-- name: write_fact_replays
+-- Which facts are decided again, under the order that they belong or refer to, for its timeline.
+INSERT INTO audit (at, actor, action, subject, detail)
+SELECT $1, $2, 'fact.replay', coalesce(o.number, f.connection || ' ' || f.subject),
+       json_build_object('fact', f.fact_id, 'kind', f.kind, 'subject', f.subject)
+FROM facts f
+LEFT JOIN LATERAL (
+    SELECT number FROM orders
+    WHERE order_id = coalesce(f.order_id, substring(f.subject from '^CD([0-9]{8,18})')::bigint)
+       OR (channel_number = f.subject AND channel = f.connection)
+    LIMIT 1
+) AS o ON true
+WHERE f.fact_id = ANY ($3::bigint[])
+ORDER BY f.fact_id;
 
 -- name: write_audit
 -- Who did what.
