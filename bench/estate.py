@@ -52,10 +52,15 @@ class RunningApi:
         return f"http://127.0.0.1:{self.port}"
 
 
-async def prepare_estate(dsn: str, channels: tuple[str, ...] = ("portal",)) -> None:
-    """Tables, a client and a user, 2,000 products with contract prices and endless stock, 200 rich customers."""
+async def place_access(dsn: str, channels: tuple[str, ...]) -> None:
+    """A client for these channels and a user of the console."""
     client = ApiClient(CLIENT, tuple(SCOPES), channels)
     await prepare_database(dsn, USER, PASSWORD, [(client, SECRET)])
+
+
+async def prepare_estate(dsn: str, channels: tuple[str, ...] = ("portal",)) -> None:
+    """Tables, a client and a user, 2,000 products with contract prices and endless stock, 200 rich customers."""
+    await place_access(dsn, channels)
     products = [
         Product(f"SKU-{n}", f"Product {n}", "C62", "standard", (Money(Decimal("2.50"), "EUR"),),
                 (Pack("C62", Decimal(1)), Pack("XBX", Decimal(12))))

@@ -17,6 +17,7 @@ from bench.report import Result, make_result
 from bench.server import fresh_database
 
 REPEATS = 3
+FINISHED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +72,20 @@ def dbos(server: str, size: float) -> list[Result]:
 
 
 def finished_orders(server: str, size: float) -> list[Result]:
-    figures = run(server, "finished_orders", 100_000 * size)
-    held = int(100_000 * size)
+    """Throughput and lists at a million finished orders."""
+    held = max(1000, int(FINISHED * size))
+    figures = run(server, "finished_orders", held)
     slowest = figures["slowest_list_ms"]
     return [
         make_result(
-            "finished_orders_1m", f"order path with {held:,} finished orders in the ledger against an empty one "
-            "(fewer than the goal's 1,000,000)", figures["value"], "orders/s", figures["empty"],
-            figures["value"] / figures["empty"], 0.9, "see order_path", complete=held >= 1_000_000,
+            "finished_orders_1m", f"order path with {held:,} finished orders in the ledger against the same before",
+            figures["value"], "orders/s", figures["empty"], figures["value"] / figures["empty"], 0.9, "see order_path",
+            complete=held >= FINISHED, fill_seconds=figures["fill_seconds"],
         ),
         make_result(
-            "finished_orders_lists", f"slowest of the console's and API's order lists with {held:,} finished orders",
-            slowest, "ms", 150.0, slowest / 150, 1.0, "PostgreSQL", below=True, complete=held >= 1_000_000,
+            "finished_orders_lists", f"slowest of {figures['lists']:.0f} lists and pages of API and console with "
+            f"{held:,} finished orders, over HTTP, signed in", slowest, "ms", 150.0, slowest / 150, 1.0, "PostgreSQL",
+            below=True, complete=held >= FINISHED,
         ),
     ]  # fmt: skip
 
@@ -92,7 +95,7 @@ MEASURES: Mapping[str, Measure] = {
     "dbos": Measure(dbos, ("dbos",), 45),
     "http_intake": Measure(measure_intake, ("http_intake",), 60),
     "http_intake_waiting": Measure(measure_waiting, ("http_intake_waiting",), 240),
-    "finished_orders": Measure(finished_orders, ("finished_orders_1m", "finished_orders_lists"), 60),
+    "finished_orders": Measure(finished_orders, ("finished_orders_1m", "finished_orders_lists"), 900),
     "drain": Measure(measure_drain, ("drain",), 75),
     "memory": Measure(measure_memory, ("memory", "memory_growth"), 660),
 }
