@@ -13,6 +13,8 @@ import structlog
 
 from crossdock.engine.intake import Acceptor, Placed
 from crossdock.engine.ports import NO_COUNTS, Clock, Counts, PlanBook
+from crossdock.engine.stock_facts import StockDesk
+from crossdock.engine.stock_watch import StockWatch
 from crossdock.ledger import facts as inbox
 from crossdock.ledger import master_data
 from crossdock.ledger.acceptance import Accepted, find_orders, lock_figures
@@ -30,7 +32,6 @@ from crossdock.model.documents import Customer, Product, check_customer, check_p
 from crossdock.model.errors import CrossdockError, Defect, Invalid, Refused
 from crossdock.model.facts import (
     FACT_BODIES,
-    BalancesReported,
     CancellationRequested,
     DeliveryReported,
     FulfilmentShorted,
@@ -56,7 +57,7 @@ EARLY_FOR: Final = timedelta(hours=24)
 _DECODERS: Final = {kind: msgspec.json.Decoder(body) for kind, body in FACT_BODIES.items()}
 _log: Final = structlog.get_logger("crossdock.engine.decider")
 _OUR_NUMBER: Final = re.compile(r"CD(\d{8,18})")
-_MASTER_DATA: Final = ("product.published", "customer.published", "price.published", "balances.reported")
+_MASTER_DATA: Final = ("product.published", "customer.published", "price.published")
 
 
 def order_id_of(number: str) -> int | None:
@@ -76,9 +77,23 @@ class Decider:
         self._acceptor = acceptor
         self._plans = plans
         self._clock = clock
+        self._stock = StockDesk(pool, acceptor.policy, plans.ownership, acceptor.reference, clock)
+        self._watch = StockWatch(pool, acceptor.policy.stock, clock)
 
     async def decide_waiting(self) -> int:
-        """Decide one batch; return how many facts were looked at (0: nothing waits)."""
+        """Decide one batch of everything; return how many facts were looked at (0: nothing waits)."""
+        return await self.decide_orders() + await self.decide_stock()
+
+    async def decide_stock(self) -> int:
+        """Decide one batch of what is reported about stock."""
+        return await self._stock.decide_waiting()
+
+    async def watch_stock(self) -> None:
+        """Look after the feeds of stock."""
+        await self._watch.look()
+
+    async def decide_orders(self) -> int:
+        """Decide one batch of everything but stock."""
         try:
             return await self._decide_batch(BATCH_MAX)
         except (asyncpg.DataError, Defect):
@@ -201,12 +216,6 @@ class Decider:
             rows = [(fact.connection, body) for fact, body in reported if fact.kind == kind]
             if rows:
                 await write(connection, rows, now)
-        balances = [
-            (fact.connection, balance) for fact, body in reported if isinstance(body, BalancesReported)
-            for balance in body.balances
-        ]  # fmt: skip
-        if balances:
-            await master_data.place_balances(connection, balances, now)
         await inbox.mark_applied(connection, [(fact.fact_id, None, "applied") for fact, _ in reported])
 
     async def _decide_order_facts(self, connection: Any, facts: Sequence[tuple[WaitingFact, Any]]) -> None:

@@ -18,6 +18,7 @@ from crossdock.ledger.facts import expire_early
 
 BEAT_SECONDS: Final = 1.0
 SUPPLY_SECONDS: Final = 2.0
+WATCH_SECONDS: Final = 2.0
 _log: Final = structlog.get_logger("crossdock.engine.worker")
 
 
@@ -40,17 +41,19 @@ class Worker:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._runner.run(), name="runner")
                 tasks.create_task(self._poller.run(), name="poller")
-                tasks.create_task(self._decide_forever(), name="decider")
+                tasks.create_task(self._decide_forever(self._decider.decide_orders), name="decider")
+                tasks.create_task(self._decide_forever(self._decider.decide_stock), name="stock desk")
+                tasks.create_task(self._repeat(self._decider.watch_stock, WATCH_SECONDS), name="stock watch")
                 tasks.create_task(self._repeat(self._beat, BEAT_SECONDS), name="beat")
                 tasks.create_task(self._repeat(self._expire, BEAT_SECONDS), name="expiry")
                 tasks.create_task(self._repeat(self._allocate, SUPPLY_SECONDS), name="supply")
         finally:
             await self._say_goodbye()
 
-    async def _decide_forever(self) -> None:
+    async def _decide_forever(self, decide: Callable[[], Awaitable[int]]) -> None:
         while True:
             try:
-                decided = await self._decider.decide_waiting()
+                decided = await decide()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 _log.warning("decide_failed", error=type(error).__name__)
                 decided = 0

@@ -116,6 +116,12 @@ async def claim_facts(connection: Connection, now: datetime, limit: int) -> list
     return [WaitingFact(*row) for row in rows]
 
 
+async def claim_stock_facts(connection: Connection, now: datetime, limit: int) -> list[WaitingFact]:
+    """The same for facts about stock, which `claim_facts` leaves out."""
+    rows = await connection.fetch(_SQL["claim_stock_facts"], now, limit)
+    return [WaitingFact(*row) for row in rows]
+
+
 async def mark_applied(connection: Connection, facts: Sequence[tuple[int, int | None, str]]) -> None:
     """`facts` are (fact id, order id or None, state applied|ignored)."""
     if facts:

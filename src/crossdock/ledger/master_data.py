@@ -12,6 +12,7 @@ from crossdock.ledger import stock
 from crossdock.ledger.database import Connection, Queries
 from crossdock.model.documents import Customer, PriceAgreement, Product
 from crossdock.model.stock import InventoryBalance
+from crossdock.rules.balances import BalanceRow
 
 _SQL: Final = Queries.load("master_data")
 _ENCODER: Final = msgspec.json.Encoder()
@@ -66,7 +67,7 @@ async def place_balances(
 ) -> None:
     """Balances in base units, where nobody else owns the place."""
     await stock.place_balances(connection, [
-        stock.BalanceRow(
+        BalanceRow(
             source, row.sku, row.location, row.on_hand.value, row.as_of, row.quality_hold, row.damaged, row.in_transit,
             row.lots,
         ) for source, row in balances

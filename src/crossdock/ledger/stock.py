@@ -12,24 +12,11 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from crossdock.ledger.database import Connection, Queries
-from crossdock.model.stock import InboundSupply, LotBalance, StockMovement
+from crossdock.model.stock import InboundSupply, StockMovement
+from crossdock.rules.balances import BalanceRow
 from crossdock.rules.ownership import NO_OWNERS, Ownership
 
 _SQL: Final = Queries.load("stock")
-
-
-class BalanceRow(NamedTuple):
-    """A balance in base units, by whoever reported it."""
-
-    source: str
-    sku: str
-    location: str
-    on_hand: Decimal
-    as_of: datetime
-    quality_hold: Decimal = Decimal(0)
-    damaged: Decimal = Decimal(0)
-    in_transit: Decimal = Decimal(0)
-    lots: tuple[LotBalance, ...] = ()
 
 
 class Departure(NamedTuple):

@@ -22,9 +22,17 @@ WHERE state = 'untranslated' AND connection = ANY ($1::text[]) AND due_at <= $2
 ORDER BY fact_id LIMIT $3;
 
 -- name: claim_facts
--- The oldest waiting facts, locked until this transaction ends.
+-- The oldest waiting facts but those about stock, locked until this transaction ends.
 SELECT fact_id, connection, kind, business_key, subject, body, attempt, received_at, traceparent
-FROM facts WHERE state = 'waiting' AND due_at <= $1
+FROM facts
+WHERE state = 'waiting' AND due_at <= $1 AND kind NOT IN ('balances.reported', 'stock.moved', 'supply.reported')
+ORDER BY due_at, fact_id LIMIT $2 FOR UPDATE SKIP LOCKED;
+
+-- name: claim_stock_facts
+-- The oldest waiting facts about stock, locked until this transaction ends: orders never wait for them.
+SELECT fact_id, connection, kind, business_key, subject, body, attempt, received_at, traceparent
+FROM facts
+WHERE state = 'waiting' AND due_at <= $1 AND kind IN ('balances.reported', 'stock.moved', 'supply.reported')
 ORDER BY due_at, fact_id LIMIT $2 FOR UPDATE SKIP LOCKED;
 
 -- name: mark_applied
