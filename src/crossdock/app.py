@@ -35,6 +35,7 @@ from crossdock.engine.decider import Decider
 from crossdock.engine.intake import Acceptor, Intake
 from crossdock.engine.poller import Poller
 from crossdock.engine.ports import Clock, OpenConnection, PlanBook, system_clock
+from crossdock.engine.publisher import Publisher
 from crossdock.engine.runner import Runner
 from crossdock.engine.worker import Worker, make_known
 from crossdock.insight.telemetry.metrics import Metrics
@@ -96,6 +97,7 @@ def plan_book(configuration: Configuration) -> PlanBook:
         channel_connections={name: channel.connection for name, channel in policy.channels.items()},
         warehouse_connections={code: location.connection for code, location in policy.locations.items()},
         ownership=compile_ownership(policy.stock),
+        told_channels=frozenset(name for name, stock in policy.stock.channels.items() if stock.publish),
     )
 
 
@@ -267,4 +269,5 @@ async def make_worker(application: Application, connections: Sequence[OpenConnec
     runner = Runner(pool, connections, recorder, name, clock, random.random)
     poller = Poller(pool, connections, name, clock, application.metrics)
     decider = Decider(pool, application.acceptor, application.plans, clock, application.metrics)
-    return Worker(pool, decider, runner, poller, name, clock)
+    publisher = Publisher(pool, connections, configuration.policy, name, clock)
+    return Worker(pool, decider, runner, poller, name, clock, publisher)

@@ -42,12 +42,13 @@ def system_clock() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class PlanBook:
-    """Plans by name, where channels and warehouses are connected, and who owns stock where."""
+    """Plans by name, where channels and warehouses are connected, who owns stock where, which channels are told it."""
 
     plans: Mapping[str, Plan]
     channel_connections: Mapping[str, str]
     warehouse_connections: Mapping[str, str]
     ownership: Ownership = NO_OWNERS
+    told_channels: frozenset[str] = frozenset()
 
     def routes(self, channel: str) -> Routes:
         return Routes(self.channel_connections.get(channel, ""), self.warehouse_connections)

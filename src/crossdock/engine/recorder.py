@@ -22,6 +22,7 @@ from crossdock.ledger.decisions import (
     read_step_views,
     write_decisions,
 )
+from crossdock.ledger.publications import tell_again
 from crossdock.ledger.steps import ClaimedStep, Outcome
 from crossdock.ledger.stock import Told
 from crossdock.model.errors import CrossdockError, Defect, InDoubt, Unavailable
@@ -151,6 +152,18 @@ class Recorder:
                 fold.locked, fold.decision, orders[fold.locked.order_id], fold.ended, told=tuple(fold.told)
             ) for fold in folded
         ], now, self._plans.ownership)  # fmt: skip
+        await self._tell_again(connection, final, orders)
+
+    async def _tell_again(self, connection: Any, ended: Sequence[Ended], orders: Mapping[int, Order]) -> None:
+        """A channel that keeps unconfirmed orders back from its stock is told it anew once they are confirmed."""
+        confirmed = {
+            (order.channel, line.sku)
+            for item in ended
+            if item.step.operation == "channel.acknowledge" and isinstance(item.answer, Done)
+            for order in [orders[item.step.order_id]] if order.channel in self._plans.told_channels
+            for line in order.lines
+        }  # fmt: skip
+        await tell_again(connection, sorted(confirmed))
 
     def _decide_one(
         self, item: Ended, fold: _Fold, order: Order, views: Sequence[StepView], now: datetime

@@ -1,4 +1,4 @@
-"""A worker process: decider, runner, poller and housekeeping side by side, until it is told to stop."""
+"""A worker process: decider, runner, poller, publisher and housekeeping side by side, until it is told to stop."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import structlog
 from crossdock.engine.decider import Decider
 from crossdock.engine.poller import Poller
 from crossdock.engine.ports import Clock, OpenConnection
+from crossdock.engine.publisher import Publisher
 from crossdock.engine.runner import Runner
 from crossdock.ledger import steps as ledger
 from crossdock.ledger.facts import expire_early
@@ -26,14 +27,16 @@ class Worker:
     """`run` goes on until cancelled. A lost database is waited for; nothing else ends it."""
 
     def __init__(
-        self, pool: asyncpg.Pool[Any], decider: Decider, runner: Runner, poller: Poller, name: str, clock: Clock
-    ) -> None:
+        self, pool: asyncpg.Pool[Any], decider: Decider, runner: Runner, poller: Poller, name: str, clock: Clock,
+        publisher: Publisher | None = None,
+    ) -> None:  # fmt: skip
         self._pool = pool
         self._decider = decider
         self._runner = runner
         self._poller = poller
         self._name = name
         self._clock = clock
+        self._publisher = publisher
 
     async def run(self) -> None:
         await self._beat()
@@ -41,6 +44,8 @@ class Worker:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._runner.run(), name="runner")
                 tasks.create_task(self._poller.run(), name="poller")
+                if self._publisher is not None:
+                    tasks.create_task(self._publisher.run(), name="publisher")
                 tasks.create_task(self._decide_forever(self._decider.decide_orders), name="decider")
                 tasks.create_task(self._decide_forever(self._decider.decide_stock), name="stock desk")
                 tasks.create_task(self._repeat(self._decider.watch_stock, WATCH_SECONDS), name="stock watch")

@@ -199,6 +199,7 @@ CREATE TABLE publications (
     acknowledged_at       timestamptz,
     previous              numeric,                 -- acknowledged before that
     sent_version          bigint NOT NULL DEFAULT 0,
+    sent                  numeric,                 -- the figure that `feed` carries
     feed                  text,                    -- the partner's number of the feed that carries `sent_version`
     urgency               smallint NOT NULL DEFAULT 1, -- 0: about to sell out, or sold out
     attempt               integer NOT NULL DEFAULT 0,
