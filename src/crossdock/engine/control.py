@@ -21,12 +21,14 @@ from crossdock.ledger.decisions import (
     read_step_views,
     write_decisions,
 )
+from crossdock.ledger.holds import lock_holds, redeem_holds
 from crossdock.model.errors import Conflict, Invalid
 from crossdock.model.facts import CancellationRequested, EventDraft
 from crossdock.model.orders import OrderPlaced, Reason
-from crossdock.rules.accept import Acceptance, decide_acceptance
+from crossdock.rules.accept import Acceptance
 from crossdock.rules.decision import Decision
 from crossdock.rules.fulfil import decide_cancellation
+from crossdock.rules.hold import decide_redeeming
 from crossdock.rules.outcome import complete
 from crossdock.rules.plan import tell_channel
 
@@ -172,11 +174,15 @@ class Control:
         _, version = await take_numbers(database, 1)
         reference = await self._acceptor.reference.catch_up(database, version)
         skus = sorted(reference.stocked({line.sku for line in order.lines}))
-        book = await lock_figures(database, [order.customer] if order.customer else [], skus)
-        acceptance = decide_acceptance(
-            placed, channel=order.channel, order_id=order_id, number=order.number, accepted_at=now, reference=reference,
-            book=book, policy=self._acceptor.policy, waived=waived,
+        hold = (await lock_holds(database, [placed.reservation])).get(placed.reservation)
+        held = {sku for sku, _ in hold.held} if hold is not None else set()
+        book = await lock_figures(database, [order.customer] if order.customer else [], sorted(held.union(skus)))
+        acceptance, is_redeemed = decide_redeeming(
+            placed, hold, channel=order.channel, order_id=order_id, number=order.number, accepted_at=now,
+            reference=reference, book=book, policy=self._acceptor.policy, waived=waived,
         )  # fmt: skip
+        if hold is not None and is_redeemed:
+            await redeem_holds(database, [(hold.hold_id, order_id)], now)
         if acceptance.order is None or acceptance.progress is None:
             raise Conflict(
                 "hold_not_releasable", "The order can no longer be accepted.",

@@ -18,11 +18,13 @@ from crossdock.engine.ports import Clock, PlanBook
 from crossdock.ledger import acceptance as ledger
 from crossdock.ledger.acceptance import Accepted, Arrival
 from crossdock.ledger.facts import insert_facts
+from crossdock.ledger.holds import lock_holds, redeem_holds
 from crossdock.ledger.reference import ReferenceCache
 from crossdock.model.errors import Defect, Unavailable
 from crossdock.model.facts import Fact
 from crossdock.model.orders import OrderAcknowledgment, OrderPlaced
-from crossdock.rules.accept import Acceptance, decide_acceptance
+from crossdock.rules.accept import Acceptance
+from crossdock.rules.hold import decide_redeeming
 from crossdock.rules.plan import plan_order
 
 BATCH_MAX: Final = 200
@@ -67,15 +69,22 @@ class Acceptor:
         skus = {
             line.sku or reference.codes.get(line.gtin, ("", ""))[0] for item in placed for line in item.placed.lines
         }
-        book = await ledger.lock_figures(connection, customers, sorted(reference.stocked(skus - {""})))
+        holds = await lock_holds(connection, [item.placed.reservation for item in placed])
+        stocked = reference.stocked(skus - {""}).union(sku for hold in holds.values() for sku, _ in hold.held)
+        book = await ledger.lock_figures(connection, customers, sorted(stocked))
         now = self._clock()
         accepted = []
+        redeemed = []
         for item, order_id in zip(placed, numbers, strict=True):
-            acceptance = decide_acceptance(
-                item.placed, channel=item.channel, order_id=order_id, number=f"CD{order_id:08d}", accepted_at=now,
+            hold = holds.get(item.placed.reservation)
+            acceptance, is_redeemed = decide_redeeming(
+                item.placed, hold, channel=item.channel, order_id=order_id, number=f"CD{order_id:08d}", accepted_at=now,
                 reference=reference, book=book, policy=self.policy,
             )  # fmt: skip
             book.take(acceptance)
+            if hold is not None and is_redeemed:
+                redeemed.append((hold.hold_id, order_id))
+                holds[item.placed.reservation] = hold.redeemed_by(order_id)
             steps = self.lay_steps(acceptance)
             source = self._plans.channel_connections.get(item.channel, item.channel)
             accepted.append(
@@ -83,6 +92,7 @@ class Acceptor:
                     item.channel, source, order_id, acceptance, steps, item.traceparent, item.arrival, item.fact_id
                 )
             )
+        await redeem_holds(connection, redeemed, now)
         if not await ledger.write_acceptances(connection, accepted, now):
             return None
         return accepted

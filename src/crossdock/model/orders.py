@@ -37,7 +37,8 @@ class PlacedLine(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
 
 
 class OrderPlaced(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The body of an `order.placed` fact and of `POST /v1/orders`. `placed_at` keeps the channel's own offset."""
+    """The body of an `order.placed` fact and of `POST /v1/orders`. `placed_at` keeps the channel's own offset.
+    `reservation` is what the cart holds: the order takes it over."""
 
     channel_number: str
     placed_at: datetime
@@ -52,6 +53,7 @@ class OrderPlaced(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     fulfilment: FulfilmentPolicy | None = None
     requested_on: date | None = None
     note: str = ""
+    reservation: str = ""
 
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):

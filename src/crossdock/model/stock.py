@@ -146,8 +146,23 @@ class StockFigure(msgspec.Struct, frozen=True):
 
 
 class HeldLine(msgspec.Struct, frozen=True):
-    """A line of a cart's hold: `quantity` as asked, `sources` location -> base units."""
+    """A line of a cart's hold: `quantity` as asked, `sources` location -> base units (of a kit: whole kits)."""
 
     sku: str
     quantity: Quantity
     sources: dict[str, Decimal]
+    line: str = ""
+
+
+class Reservation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Stock held for a cart. reserved: until `expires_at`; committed: an `order` has it; contained: the owners'
+    balances have it, or it has left; released and expired: it is free again."""
+
+    reservation: str
+    state: Literal["reserved", "committed", "contained", "released", "expired"]
+    channel: str
+    lines: tuple[HeldLine, ...]
+    created_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None = None
+    order: str = ""

@@ -78,10 +78,12 @@ class _Draft:
 
 def decide_acceptance(
     placed: OrderPlaced, *, channel: str, order_id: int, number: str, accepted_at: datetime, reference: Reference,
-    book: Book, policy: Policy, waived: frozenset[str] = frozenset(),
+    book: Book, policy: Policy, waived: frozenset[str] = frozenset(), against: Sequence[Reason] = (),
 ) -> Acceptance:  # fmt: skip
-    """Decide a placed order. `waived` are causes of holds that a person has decided to pass over."""
+    """Decide a placed order. `waived` are causes of holds that a person has decided to pass over; `against` is what is
+    already known to refuse it."""
     found = _Reasons(waived)
+    found.refusals.extend(against)
     rules = policy.channels.get(channel)
     if rules is None:
         found.refuse("channel_unknown", f"The channel {channel} is not configured.")

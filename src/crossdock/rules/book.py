@@ -87,6 +87,15 @@ class Book:
     def exposure(self, customer: str) -> Exposure:
         return self.credit.get(customer) or Exposure()
 
+    def lend(self, held: Mapping[tuple[str, str], Decimal]) -> None:
+        """What a cart holds can be taken by its order."""
+        for place, quantity in held.items():
+            self.available[place] = self.available.get(place, _NOTHING) + quantity
+
+    def withdraw(self, held: Mapping[tuple[str, str], Decimal]) -> None:
+        for place, quantity in held.items():
+            self.available[place] -= quantity
+
     def take(self, acceptance: Acceptance) -> None:
         for _, location, sku, quantity in acceptance.reservations:
             if location:

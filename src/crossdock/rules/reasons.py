@@ -69,6 +69,9 @@ ACTIONS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "customer_unknown": (SERVICE, "Open the account in the ERP, then release; or refuse."),
     "customer_blocked": (CREDIT, "Clear the account with the customer, then release or refuse."),
     "credit_limit": (CREDIT, "Release when paid or agreed, or refuse."),
+    "reservation_unknown": (SENDER, "Send the number that POST /v1/reservations answered, or leave it out."),
+    "reservation_used": (SENDER, "Each reservation serves one order: make a new one, or leave it out."),
+    "stock_short": (SENDER, "Ask for less, or wait for supply."),
     "stock_incomplete": (SERVICE, "Release to ship what is there, wait for supply, or refuse."),
 })  # fmt: skip
 
