@@ -9,12 +9,23 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crossdock.cli import exits
-from tests.integration.api.api_world import SECRET, Api, open_api
+from crossdock.cli.demo import read_credentials
+from crossdock.cli.home import Home
+from crossdock.ledger import master_data
+from crossdock.ledger.clients import ApiClient, place_client
+from crossdock.ledger.database import open_pool
+from crossdock.model.documents import Customer, Pack, Product
+from crossdock.model.values import Money
+from crossdock.sandbox.world import make_world
+from tests.integration.test_api_process import api_process
 
 pytestmark = pytest.mark.process
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +49,7 @@ def crossdock(arguments: str, **environment: str) -> subprocess.CompletedProcess
 
 
 def test_every_command_of_the_readme_is_looked_at_here() -> None:
-    known = ("make ", COMMAND, "CLIENT=", "TOKEN=", "curl ")
+    known = ("make ", COMMAND, "CLIENT=", "TOKEN=", "ORDER=", "curl ")
     assert len(commands()) > 8
     assert [command for command in commands() if not command.startswith(known)] == []
 
@@ -66,24 +77,60 @@ def test_the_configuration_is_fine(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None or shutil.which("bash") is None, reason="needs bash and curl")
-async def test_the_calls_with_a_token_are_answered(tmp_path: Path, database_url: str) -> None:
+async def test_the_order_of_the_readme_is_placed_once_and_no_channel_is_waited_for(
+    tmp_path: Path, database_url: str
+) -> None:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
-    (tmp_path / ".crossdock").mkdir()
-    clients = {"operator": {"client_id": "operator-1", "client_secret": SECRET}}
-    (tmp_path / ".crossdock" / "demo.json").write_text(json.dumps({"clients": clients}), encoding="utf-8")
-    async with open_api(database_url) as api:
-        assert await _say(api, tmp_path) == ["items", "items"]
+    home = tmp_path / ".crossdock"
+    home.mkdir()
+    with api_process(home, database_url) as running:
+        pool = await open_pool(database_url, size=2)
+        try:
+            await _place_business(pool, home)
+            typed = [command for command in commands() if command.startswith(("CLIENT=", "TOKEN=", "ORDER=", "curl "))]
+            placing = next(command for command in typed if '-d "$ORDER"' in command)
+            answers = await _type([*typed, placing], running.url, tmp_path)
+            assert answers[0]["state"] == "accepted", answers
+            assert answers[1]["items"][0]["number"] == answers[0]["number"]
+            assert answers[2] == answers[0]
+            steps = await pool.fetch("SELECT operation, connection, needs FROM steps ORDER BY operation")
+        finally:
+            pool.terminate()
+    assert [(step["operation"], step["connection"]) for step in steps] == [
+        ("erp.place_order", "erp"), ("tax.quote", "tax"), ("wms.release", "wms"),
+    ]  # fmt: skip
 
 
-async def _say(api: Api, folder: Path) -> list[str]:
-    """Type the README's calls in `folder`; which list each answer of a curl holds."""
-    typed = [command for command in commands() if command.startswith(("CLIENT=", "TOKEN=", "curl "))]
-    # One line an answer.
+async def _place_business(pool: Any, home: Path) -> None:
+    """What the demonstration's first start brings in, as far as the README's order needs it."""
+    world, now = make_world(), datetime.now(UTC)
+    product, customer = world.products[0], world.customers[0]
+    credentials = read_credentials(Home(home))
+    assert credentials is not None
+    async with pool.acquire() as connection, connection.transaction():
+        await master_data.place_products(connection, [("erp", Product(
+            product.sku, product.name, product.base_unit, product.tax_category,
+            (Money(product.list_price_eur, "EUR"),), (Pack(product.base_unit, Decimal(1)),),
+        ))], now)  # fmt: skip
+        await master_data.place_customers(connection, [("erp", Customer(
+            customer.code, customer.name, customer.currency, "active", price_group=customer.group,
+            payment_term_days=30, credit_limit=customer.credit_limit,
+        ))], now)  # fmt: skip
+        await connection.execute(
+            "INSERT INTO stock (sku, location, on_hand, source, as_of, reported_at) "
+            "VALUES ($1, 'HAM', 100, 'wms', $2, $2)",
+            product.sku, now,
+        )  # fmt: skip
+    for client in credentials.clients.values():
+        await place_client(pool, ApiClient(client.client_id, client.scopes, client.channels), client.client_secret, now)
+
+
+async def _type(typed: list[str], url: str, folder: Path) -> list[Any]:
+    """Type commands in `folder`; what each curl that is not for a token answers, one line each."""
     script = "\n".join(f"{command}; echo" if command.startswith("curl ") else command for command in typed)
-    process = await _bash(script.replace("http://127.0.0.1:8700", api.url), folder)
-    answers = [json.loads(line) for line in process.splitlines() if line]
-    return ["items" if "items" in answer else str(answer) for answer in answers]
+    process = await _bash(script.replace("http://127.0.0.1:8700", url), folder)
+    return [json.loads(line) for line in process.splitlines() if line]
 
 
 async def _bash(script: str, folder: Path) -> str:

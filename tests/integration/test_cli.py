@@ -120,4 +120,4 @@ def test_credentials_are_generated_once_and_private(tmp_path: Path) -> None:
     assert {reference.variable for reference in find_references(configuration) if not reference.is_address} == set(
         made.secrets
     )
-    assert set(made.clients) == {"portal", "shop", "bazaar", "agora", "operator"}
+    assert set(made.clients) == {"portal", "shop", "bazaar", "agora", "sales-app", "operator"}

@@ -128,7 +128,7 @@ async def place_order(call: Call) -> Answer:
     services.metrics.observe_answer(channel, time.monotonic() - began)
     services.metrics.count_order(channel, state if answer.status == "new" else answer.status)
     if answer.status == "new":
-        services.metrics.count_facts(services.policy.channels[channel].connection, 1)
+        services.metrics.count_facts(services.policy.channels[channel].connection or channel, 1)
     return _acknowledge(answer)
 
 

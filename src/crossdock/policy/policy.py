@@ -18,6 +18,8 @@ from crossdock.policy.stock import StockPolicy
 class ChannelPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one channel may order, and how far its word on prices goes.
 
+    `connection` is the system that its orders come from and that is told of them; "" for a channel that does both by
+    our API itself: its plans lay no steps at the channel.
     `price_source`: "contract" (customer, then price group, then list), "list", or "channel" (the asked price is
     charged: marketplaces and shops with their own promotions). `price_beyond` says what follows when an asked price
     deviates by more than the tolerance. `order_types` may be asked for besides the default `order_type`.

@@ -52,15 +52,16 @@ def plan_order(order: Order, plan: Plan, routes: Routes, round_suffix: str = "")
     warehouses = sorted({allocation.location for line in order.lines for allocation in line.allocations})
     names: dict[str, tuple[str, ...]] = {}
     for planned in plan.steps:
+        if planned.connection == "@channel" and not routes.channel:
+            # A channel that asks us has nothing to be told, and nothing waits for it.
+            continue
         each = [f":{warehouse}" for warehouse in warehouses] if planned.each == "warehouse" else [""]
         names[planned.operation] = tuple(f"{planned.operation}{place}{round_suffix}" for place in each)
     steps = []
     for planned in plan.steps:
-        for index, name in enumerate(names[planned.operation]):
+        for index, name in enumerate(names.get(planned.operation, ())):
             warehouse = warehouses[index] if planned.each == "warehouse" else ""
             connection = routes.connection(planned.connection, warehouse)
-            if not connection:
-                continue
             payload = _order_payload(order, planned, warehouse)
             steps.append(StepDraft(name, connection, planned.operation, _needs(planned, names), payload))
     return tuple(steps)
@@ -75,7 +76,8 @@ def plan_shipment(order: Order, part: ShipmentPart, plan: Plan, routes: Routes, 
         if view.state not in ("cancelled", "failed"):
             names[view.operation] = (*names.get(view.operation, ()), view.name) if ":" not in view.name else ()
     for planned in plan.shipment_steps:
-        names[planned.operation] = (f"{planned.operation}:{part.shipment}",)
+        if planned.connection != "@channel" or routes.channel:
+            names[planned.operation] = (f"{planned.operation}:{part.shipment}",)
     payload = _ENCODER.encode(part)
     steps = []
     for planned in plan.shipment_steps:

@@ -31,7 +31,9 @@ def line_of(text: str, part: str) -> int:
 
 def test_the_demonstration_is_fine() -> None:
     found = load_configuration(DEMO, ENVIRONMENT)
-    assert found.channel_connections == {"portal": "portal", "shop": "shop", "bazaar": "bazaar", "agora": "agora"}
+    assert found.channel_connections == {
+        "portal": "portal", "shop": "shop", "bazaar": "bazaar", "agora": "agora", "sales-app": "",
+    }  # fmt: skip
     assert found.warehouse_connections == {"HAM": "wms", "BHX": "wms"}
     assert found.policy.region_of("GB") == "UK"
     assert found.policy.locations_for("UK") == ("BHX", "HAM")
