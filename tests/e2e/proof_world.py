@@ -43,6 +43,7 @@ environment = "demo"
 erp = "tax"
 [regions]
 DE = "EU"
+AT = "EU"
 [[locations]]
 code = "HAM"
 region = "EU"
@@ -238,8 +239,8 @@ class World:
 
     async def token(self, session: aiohttp.ClientSession, client: str = "operator-1") -> str:
         secret = self.secrets.operator_secret if client == "operator-1" else self.secrets.client_secret
-        form = {"grant_type": "client_credentials"}
-        async with session.post(f"{self.url}/oauth/token", data=form, auth=aiohttp.BasicAuth(client, secret)) as answer:
+        form = {"grant_type": "client_credentials", "client_id": client, "client_secret": secret}
+        async with session.post(f"{self.url}/oauth/token", data=form) as answer:
             return str((await answer.json())["access_token"])
 
     async def until_completed(self, count: int, seconds: float) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
+from tests.e2e.canaries import Person, files_left, find_canaries, secrets_of
 from tests.e2e.proof_world import Log, World, make_basket, open_world, read_logs, seen_requests
 
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -42,13 +43,13 @@ OWN_FAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
 }  # fmt: skip
 
 
-async def place_orders(world: World, chance: random.Random) -> dict[str, list[str]]:
+async def place_orders(world: World, chance: random.Random, person: Person) -> dict[str, list[str]]:
     """Orders at the shop (it tells us by webhook, and can be polled) and at the portal (it calls our API)."""
     numbers: dict[str, list[str]] = {"shop": [], "portal": []}
     for start in range(0, ORDERS, PLACED_AT_ONCE):
         baskets: dict[str, list[dict[str, Any]]] = {"shop": [], "portal": []}
         for _ in range(min(PLACED_AT_ONCE, ORDERS - start)):
-            baskets["shop" if chance.random() < 0.6 else "portal"].append(make_basket(chance))
+            baskets["shop" if chance.random() < 0.6 else "portal"].append(make_basket(chance, **person.basket))
         for channel, orders in baskets.items():
             answer = await world.partners[channel].control("POST", "/_control/order", {"orders": orders})
             numbers[channel] += answer["numbers"]
@@ -58,7 +59,7 @@ async def place_orders(world: World, chance: random.Random) -> dict[str, list[st
 async def test_killed_processes_and_misbehaving_partners_leave_each_effect_once(
     database_url: str, tmp_path: Path
 ) -> None:
-    chance = random.Random(SEED)
+    chance, person = random.Random(SEED), Person()
     began = time.monotonic()
     async with open_world(database_url, tmp_path) as world:
         for kind, partner in world.partners.items():
@@ -68,7 +69,7 @@ async def test_killed_processes_and_misbehaving_partners_leave_each_effect_once(
         world.start_api()
         for _ in range(2):
             world.start_worker()
-        numbers = await place_orders(world, chance)
+        numbers = await place_orders(world, chance, person)
         killed = []
         for _ in range(KILLS):
             await asyncio.sleep(chance.uniform(0.5, 2.5))
@@ -80,6 +81,7 @@ async def test_killed_processes_and_misbehaving_partners_leave_each_effect_once(
         judge(logs, numbers)
         await judge_ledger(database_url, numbers)
         happened = await count_faults(world)
+        assert not find_canaries(files_left(world), secrets_of(world, person), person.personal)
     print(f"seed {SEED}: {ORDERS} orders in {took:.0f} s, killed {dict(Counter(killed))}, faults {happened}")
 
 

@@ -21,6 +21,7 @@ class BuyerAddress(msgspec.Struct, frozen=True, omit_defaults=True):
     city: str
     postal_code: str
     country: str
+    phone: str = ""
 
 
 class BuyerLine(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -29,6 +29,12 @@ def sign(secret: str, identifier: str, timestamp: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()}"
 
 
+def traceparent_of(identifier: str) -> str:
+    """Each message is a trace of its own; its identifier is random and long enough to name it."""
+    trace = identifier.removeprefix("msg_")
+    return f"00-{trace}-{trace[:16]}-01"
+
+
 class WebhookSender:
     """Delivers the outbox to one subscriber until it answers 2xx or the schedule ends."""
 
@@ -97,6 +103,7 @@ class WebhookSender:
             "webhook-id": message.id,
             "webhook-timestamp": str(timestamp),
             "webhook-signature": sign(self._secret, message.id, timestamp, message.body),
+            "traceparent": traceparent_of(message.id),
         }
         try:
             async with session.post(self._url, data=message.body, headers=headers, allow_redirects=False) as response:
