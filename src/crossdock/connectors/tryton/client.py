@@ -220,7 +220,7 @@ def may_be_one(error: CrossdockError) -> bool:
 
 @asynccontextmanager
 async def open_tryton(settings: TrytonSettings) -> AsyncIterator[TrytonClient]:
-    async with HttpSession.open(settings.url, secrets=(settings.password,), timeout_seconds=60.0) as session:
+    async with HttpSession.open(settings.url, secrets=(settings.password,), timeout_seconds=100.0) as session:
         yield TrytonClient(session, settings)
 
 

@@ -17,11 +17,11 @@ CONNECTOR = Connector(
     operations=(
         Operation(
             "erp.place_order", perform_many=place_orders, probe=find_order, batch_max=20, concurrency=1,
-            settle_seconds=2.0, timeout_seconds=60.0,
+            settle_seconds=2.0, timeout_seconds=120.0,
         ),
         Operation(
-            "erp.ship", perform_many=ship, probe=find_shipment, batch_max=20, concurrency=1, settle_seconds=2.0,
-            timeout_seconds=60.0,
+            "erp.ship", perform_many=ship, probe=find_shipment, batch_max=10, concurrency=1, settle_seconds=2.0,
+            timeout_seconds=120.0,
         ),
         Operation("erp.cancel_order", perform=cancel_order, probe=find_cancellation, timeout_seconds=60.0),
     ),

@@ -22,6 +22,7 @@ class Books:
     currencies: Mapping[str, int]
     taxes: Mapping[str, int]
     terms: Mapping[int, int]
+    tax_rules: Mapping[str, int]
     revenue: int
     expense: int
 
@@ -38,6 +39,7 @@ async def seed_books(rpc: Rpc, say: Callable[[str], None]) -> Books:
     say("tryton: fiscal years, taxes, payment terms")
     await _fiscal_years(rpc, company)
     taxes = await _taxes(rpc, company)
+    rules = {"GB": await _tax_rule(rpc, company, taxes, "UK")}
     terms = await _terms(rpc)
     await rpc.call("model.account.configuration.write", [1], {
         "tax_rounding": "line",
@@ -48,7 +50,7 @@ async def seed_books(rpc: Rpc, say: Callable[[str], None]) -> Books:
         "sale_invoice_method": "fulfillment", "sale_shipment_method": "order",
     })  # fmt: skip
     await _plain_invoice_form(rpc)
-    return Books(company, currencies, taxes, terms, revenue, expense)
+    return Books(company, currencies, taxes, terms, rules, revenue, expense)
 
 
 async def _plain_invoice_form(rpc: Rpc) -> None:
@@ -137,6 +139,19 @@ async def _taxes(rpc: Rpc, company: int) -> dict[str, int]:
             "invoice_account": account, "credit_note_account": account,
         }]))[0]  # fmt: skip
     return found
+
+
+async def _tax_rule(rpc: Rpc, company: int, taxes: Mapping[str, int], region: str) -> int:
+    """Products carry the home region's taxes; this rule gives a customer of another region that region's."""
+    existing = await rpc.find("account.tax.rule", ("name", "=", region))
+    if existing:
+        return existing[0]
+    lines = [
+        {"origin_tax": taxes[code], "tax": taxes[TAX_CODES[region, category][0]]}
+        for (home, category), (code, _) in TAX_CODES.items() if home == "EU"
+    ]  # fmt: skip
+    rows = [{"name": region, "kind": "sale", "company": company, "lines": [("create", lines)]}]
+    return (await rpc.create("account.tax.rule", rows))[0]
 
 
 async def _terms(rpc: Rpc) -> dict[int, int]:

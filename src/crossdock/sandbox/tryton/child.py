@@ -80,7 +80,10 @@ listen = 127.0.0.1:{place.port}
 timeout = 86400
 max_attempt = 1000
 [cache]
-record = 5000
+transaction = 500
+model = 500
+record = 10000
+field = 500
 """
     descriptor = os.open(place.configuration, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

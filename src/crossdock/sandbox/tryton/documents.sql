@@ -1,5 +1,5 @@
 -- name: sales
-SELECT s.id, s.number, s.reference, s.state, s.shipment_state, s.invoice_state, p.code AS party, c.code AS currency,
+SELECT s.id, s.number, s.reference, s.description, s.state, s.shipment_state, s.invoice_state, p.code AS party, c.code AS currency,
        s.untaxed_amount_cache::text AS untaxed, s.tax_amount_cache::text AS tax, s.total_amount_cache::text AS total,
        coalesce((SELECT json_agg(json_build_object(
            'id', l.id, 'product', pr.code, 'quantity', l.quantity, 'unit', u.symbol, 'unit_price', l.unit_price::text,

@@ -61,8 +61,8 @@ async def _seed_user(rpc: Rpc, books: Books, password: str) -> None:
 
 
 async def _seed_categories(rpc: Rpc, books: Books) -> dict[str, int]:
-    """One accounting category per tax category; it carries the tax codes of both regions by name only: a line's own
-    taxes are always given by the order, as Tryton cannot know the region of delivery by itself."""
+    """One accounting category per tax category; it carries the home region's taxes, and rules of the customers change
+    them. A line's own taxes are always given by the order; where Tryton expects others it only warns."""
     found = {}
     for name in ("standard", "reduced"):
         existing = await rpc.find("product.category", ("name", "=", name), ("accounting", "=", True))
@@ -169,6 +169,7 @@ async def _seed_customers(rpc: Rpc, world: World, price_lists: Mapping[str, int]
         if code not in known:
             rows.append({
                 "code": code, "name": name, "customer_payment_term": books.terms[14],
+                "customer_tax_rule": books.tax_rules.get(country),
                 "addresses": [("create", [{"street": "as on each order", "country": countries[country]}])],
             })  # fmt: skip
     await rpc.create("party.party", rows)
@@ -183,6 +184,7 @@ def _customer_row(
     return {
         "code": customer.code, "name": customer.name, "customer_payment_term": books.terms[customer.payment_term_days],
         "customer_currency": books.currencies[customer.currency],
+        "customer_tax_rule": books.tax_rules.get(address.country),
         "credit_limit_amount": limit.quantize(Decimal("0.01"), ROUND_HALF_UP),
         "sale_price_list": price_lists[f"{customer.group}-{customer.currency}"],
         "categories": [("add", [blocked])] if customer.status == "blocked" else [],
