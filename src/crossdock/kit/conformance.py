@@ -6,13 +6,18 @@ the checks here are the same for all. They raise AssertionError with a sentence.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from decimal import Decimal
+from typing import Any, Final, Protocol
 
-from crossdock.kit.connector import Call, Connector, Done, Operation
+from crossdock.kit.connector import Call, Connector, Done, Operation, Shown, StockLane, Submitted
 from crossdock.kit.settings import decode_settings
 from crossdock.model.errors import CrossdockError, InDoubt, Misconfigured, Unavailable
+from crossdock.model.stock import StockFigure
+
+FEED_SECONDS_MAX: Final = 30.0
 
 
 class Partner(Protocol):
@@ -136,6 +141,90 @@ async def check_secrets(case: Case, client: Any) -> None:
     hidden += [call.order.payment.token, call.order.ship_to.email, call.order.ship_to.street, call.order.ship_to.name]
     for secret in filter(None, hidden):
         _require(secret not in kept, f"{case.operation} keeps {secret[:4]}… in an exchange")
+
+
+@dataclass(frozen=True, slots=True)
+class StockCase:
+    """A channel that is told stock. `skus` are three that it lists by `unit`; `unknown` is one that it does not."""
+
+    connector: Connector
+    settings: Mapping[str, Any]
+    skus: tuple[str, str, str]
+    unit: str
+    unknown: str
+
+    @property
+    def declared(self) -> StockLane:
+        if self.connector.stock is None:
+            raise AssertionError(f"{self.connector.system} declares no stock lane")
+        return self.connector.stock
+
+
+async def tell(case: StockCase, client: Any, figures: Mapping[str, Decimal], version: int = 1) -> dict[str, Shown]:
+    """Publish figures and collect what became of each, however the channel answers."""
+    asked = [StockFigure(sku, case.unit, quantity, version) for sku, quantity in figures.items()]
+    answer = await case.declared.publish(client, asked)
+    if not isinstance(answer, Submitted):
+        return {shown.sku: shown for shown in answer}
+    if case.declared.collect is None:
+        raise AssertionError(f"{case.connector.system} takes feeds but cannot be asked what became of them")
+    async with asyncio.timeout(FEED_SECONDS_MAX):
+        while True:
+            collected = await case.declared.collect(client, answer.feed)
+            if collected is not None:
+                return {shown.sku: shown for shown in collected}
+            await asyncio.sleep(0.1)
+
+
+async def check_stock_told(case: StockCase, client: Any) -> None:
+    """Figures are absolute: told again nothing changes, told anew the newest is shown; zero and fractions arrive."""
+    first, second, third = case.skus
+    for figures in (
+        {first: Decimal(7), second: Decimal(0), third: Decimal(120)},
+        {first: Decimal(7), second: Decimal(0), third: Decimal(120)},
+        {first: Decimal(3), second: Decimal(5), third: Decimal(0)},
+    ):
+        answer = await tell(case, client, figures)
+        _require(answer.keys() == figures.keys(), "Every figure must have an outcome.")
+        refused = [shown for shown in answer.values() if shown.code]
+        _require(not refused, f"{case.connector.system} does not take {refused}")
+        shown = await case.declared.read_back(client, list(figures))
+        _require(dict(shown) == figures, f"{case.connector.system} shows {dict(shown)} instead of {figures}")
+
+
+async def check_stock_alone(case: StockCase, client: Any) -> None:
+    """A SKU that the channel does not know fails alone, by its stable code, and is not read back."""
+    first, second, _ = case.skus
+    answer = await tell(case, client, {first: Decimal(8), case.unknown: Decimal(4), second: Decimal(9)})
+    _require(answer[case.unknown].code == "sku_unknown", f"An unknown SKU is answered {answer[case.unknown]}")
+    _require(not answer[first].code and not answer[second].code, "An unknown SKU must not stop its neighbours.")
+    shown = await case.declared.read_back(client, [first, case.unknown])
+    _require(dict(shown) == {first: Decimal(8)}, f"{case.connector.system} reads back {dict(shown)}")
+
+
+async def check_stock_errors(case: StockCase, client: Any, partner: Partner) -> None:
+    """Slow down: the wish about when to come back is kept. A lost answer: in doubt, and telling it again is safe."""
+    first = case.skus[0]
+    figure = [StockFigure(first, case.unit, Decimal(11), 1)]
+    await partner.misbehave({"status_429": 1, "retry_after": 7})
+    found = await _published(case, client, figure)
+    if not isinstance(found, Unavailable):
+        raise AssertionError(f"{case.connector.system}: 429 must be Unavailable, it is {found!r}")  # noqa: TRY004 - a failed check, not a wrong argument
+    _require(found.retry_after_seconds == 7, "Retry-After must be passed on")
+    await partner.misbehave({"commit_then_drop": 1})
+    found = await _published(case, client, figure)
+    await partner.misbehave({})
+    _require(isinstance(found, InDoubt), f"{case.connector.system}: a lost answer must be in doubt, it is {found!r}")
+    await tell(case, client, {first: Decimal(11)}, version=2)
+    shown = await case.declared.read_back(client, [first])
+    _require(dict(shown) == {first: Decimal(11)}, f"{case.connector.system} shows {dict(shown)}")
+
+
+async def _published(case: StockCase, client: Any, figures: list[StockFigure]) -> object:
+    try:
+        return await case.declared.publish(client, figures)
+    except CrossdockError as error:
+        return error
 
 
 def _require(holds: bool, otherwise: str) -> None:
