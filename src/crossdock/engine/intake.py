@@ -24,6 +24,7 @@ from crossdock.model.errors import Defect, Unavailable
 from crossdock.model.facts import Fact
 from crossdock.model.orders import OrderAcknowledgment, OrderPlaced
 from crossdock.rules.accept import Acceptance
+from crossdock.rules.book import is_covered, touched_by
 from crossdock.rules.hold import decide_redeeming
 from crossdock.rules.plan import plan_order
 
@@ -61,8 +62,16 @@ class Acceptor:
         self.reference = reference
         self._clock = clock
 
-    async def accept(self, connection: Any, placed: Sequence[Placed]) -> list[Accepted] | None:
-        """Decide and write a batch whose channel numbers are new and distinct. None: a key was taken meanwhile."""
+    async def accept(
+        self, connection: Any, placed: Sequence[Placed], *, locked_first: bool = True
+    ) -> list[Accepted] | None:
+        """Decide and write a batch whose channel numbers are new and distinct. None: a key was taken meanwhile.
+
+        Credit and stock are held by this batch from when they are locked until the commit, and every other decision
+        about the same accounts and products waits for that. Unless `locked_first`, they are read without a lock, and
+        locked and looked at again when all else is written: raises FiguresMovedError if they no longer allow what was
+        decided, and nothing is kept.
+        """
         numbers, version = await ledger.take_numbers(connection, len(placed))
         reference = await self.reference.catch_up(connection, version)
         customers = sorted({item.placed.customer for item in placed if item.placed.customer})
@@ -70,8 +79,11 @@ class Acceptor:
             line.sku or reference.codes.get(line.gtin, ("", ""))[0] for item in placed for line in item.placed.lines
         }
         holds = await lock_holds(connection, [item.placed.reservation for item in placed])
+        if holds and not locked_first:
+            raise FiguresMovedError
+        look = ledger.lock_figures if locked_first else ledger.read_figures
         stocked = reference.stocked(skus - {""}).union(sku for hold in holds.values() for sku, _ in hold.held)
-        book = await ledger.lock_figures(connection, customers, sorted(stocked))
+        book = await look(connection, customers, sorted(stocked))
         now = self._clock()
         accepted = []
         redeemed = []
@@ -95,6 +107,12 @@ class Acceptor:
         await redeem_holds(connection, redeemed, now)
         if not await ledger.write_acceptances(connection, accepted, now):
             return None
+        if not locked_first:
+            acceptances = [item.acceptance for item in accepted]
+            current = await ledger.lock_figures(connection, *touched_by(acceptances))
+            if not is_covered(acceptances, current, reference.customers):
+                raise FiguresMovedError
+        await ledger.write_promises(connection, [item for item in accepted if item.acceptance.order is not None])
         return accepted
 
     def lay_steps(self, acceptance: Acceptance, round_suffix: str = "") -> Sequence[Any]:
@@ -102,6 +120,10 @@ class Acceptor:
         if order is None or progress is None or progress.state != "accepted":
             return ()
         return plan_order(order, self._plans.plans[order.plan], self._plans.routes(order.channel), round_suffix)
+
+
+class FiguresMovedError(Exception):
+    """Credit or stock was taken by others while a batch was decided: roll back and decide it under locks."""
 
 
 class _TakenMeanwhileError(Exception):
@@ -184,15 +206,20 @@ class Intake:
                 future.set_exception(answer)
 
     async def _decide(self, arrivals: list[Arrival]) -> list[Answer | Exception]:
-        for _ in range(3):
+        locked_first = False
+        for _ in range(4):
             try:
                 async with self._pool.acquire() as connection, connection.transaction():
-                    return await self._decide_once(connection, arrivals)
+                    return await self._decide_once(connection, arrivals, locked_first=locked_first)
+            except FiguresMovedError:
+                locked_first = True
             except (_TakenMeanwhileError, asyncpg.UniqueViolationError):
                 continue
         raise Unavailable("keys_contended", "The same order is being placed elsewhere.", retry_after_seconds=1)
 
-    async def _decide_once(self, connection: Any, arrivals: list[Arrival]) -> list[Answer | Exception]:
+    async def _decide_once(
+        self, connection: Any, arrivals: list[Arrival], *, locked_first: bool
+    ) -> list[Answer | Exception]:
         rows = await ledger.find_earlier(connection, arrivals)
         by_key = {(row["connection"], row["idempotency_key"]): row for row in rows if row["idempotency_key"]}
         by_number: dict[tuple[str, str], Any] = {}
@@ -219,7 +246,7 @@ class Intake:
                 placed = Placed(arrival.channel, arrival.placed, arrival.traceparent, arrival)
                 fresh.append((index, placed))
         if fresh:
-            accepted = await self._acceptor.accept(connection, [placed for _, placed in fresh])
+            accepted = await self._acceptor.accept(connection, [placed for _, placed in fresh], locked_first=locked_first)
             if accepted is None:
                 raise _TakenMeanwhileError
             for (index, _), item in zip(fresh, accepted, strict=True):

@@ -76,8 +76,19 @@ async def take_numbers(connection: Connection, count: int) -> tuple[list[int], i
 
 async def lock_figures(connection: Connection, customers: Sequence[str], skus: Sequence[str]) -> Book:
     """The working figures of a batch, locked until the transaction ends."""
-    accounts = await connection.fetch(_SQL["lock_accounts"], customers) if customers else []
-    stock = await connection.fetch(_SQL["lock_stock"], skus) if skus else []
+    return await _look_at(connection, customers, skus, "lock_accounts", "lock_stock")
+
+
+async def read_figures(connection: Connection, customers: Sequence[str], skus: Sequence[str]) -> Book:
+    """The same as they stand, for others to change meanwhile."""
+    return await _look_at(connection, customers, skus, "read_accounts", "read_stock")
+
+
+async def _look_at(
+    connection: Connection, customers: Sequence[str], skus: Sequence[str], of_credit: str, of_stock: str
+) -> Book:
+    accounts = await connection.fetch(_SQL[of_credit], customers) if customers else []
+    stock = await connection.fetch(_SQL[of_stock], skus) if skus else []
     return Book(
         credit={row[0]: Exposure(row[1], row[2]) for row in accounts},
         available={(row[0], row[1]): row[2] for row in stock},
@@ -85,7 +96,10 @@ async def lock_figures(connection: Connection, customers: Sequence[str], skus: S
 
 
 async def write_acceptances(connection: Connection, accepted: Sequence[Accepted], now: datetime) -> bool:
-    """Write everything. False when another process recorded one of the keys first: roll back and look again."""
+    """Write all but what they hold (`write_promises`).
+
+    False when another process recorded one of the keys first: roll back and look again.
+    """
     direct = [item for item in accepted if item.arrival is not None]
     if direct and not await _insert_facts(connection, direct, now):
         return False
@@ -99,7 +113,6 @@ async def write_acceptances(connection: Connection, accepted: Sequence[Accepted]
     kept = [item for item in accepted if item.acceptance.order is not None]
     if kept:
         await _insert_orders(connection, kept, now)
-        await write_promises(connection, kept)
         await insert_steps(connection, [(item.order_id, item.steps) for item in kept], now)
         await insert_events(connection, [(item.order_id, 0, item.acceptance.events) for item in kept], now)
         numbers = [item.acceptance.order.channel_number for item in kept if item.acceptance.order]
@@ -108,7 +121,7 @@ async def write_acceptances(connection: Connection, accepted: Sequence[Accepted]
 
 
 async def write_promises(connection: Connection, kept: Sequence[Accepted]) -> None:
-    """Reservations and used credit."""
+    """Reservations and used credit, of figures that are locked."""
     held = [
         ReservationRow(item.order_id, line, location, sku, quantity) for item in kept
         for line, location, sku, quantity in item.acceptance.reservations

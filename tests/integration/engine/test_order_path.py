@@ -224,6 +224,29 @@ async def test_credit_is_never_exceeded_by_orders_placed_at_the_same_instant(dat
         assert [row[0] for row in causes] == ["credit"]
 
 
+async def test_two_processes_at_once_promise_no_more_than_is_there_and_pass_no_limit(database_url: str) -> None:
+    async with open_world(database_url, fulfilment="split") as world, open_world(database_url) as other:
+        await world.pool.execute("UPDATE stock SET on_hand = CASE location WHEN 'HAM' THEN 30 ELSE 0 END")
+        doors = [world.intake, other.intake]
+        cards = [make_arrival(make_placed(f"S-{n}", lines=1, quantity=4)) for n in range(20)]
+        terms = [
+            make_arrival(make_placed(f"B-{n}", lines=1, quantity=1, customer="C1", method="terms")) for n in range(20)
+        ]
+        await world.pool.execute("UPDATE accounts SET open_orders = 975 WHERE customer = 'C1'")
+        answers = await asyncio.gather(
+            *(doors[n % 2].place(arrival) for n, arrival in enumerate(cards)),
+            *(doors[n // 2 % 2].place(arrival) for n, arrival in enumerate(terms)),
+        )
+        assert {answer.status for answer in answers} == {"new"}
+        on_hand, reserved = await stock_of(world, "SKU-0")
+        assert reserved == on_hand == 30, "all of it is promised, and none of it twice"
+        held = "SELECT sum(quantity) FROM reservations WHERE location = 'HAM' AND sku = 'SKU-0'"
+        assert await world.pool.fetchval(held) == 30
+        # Ten of 2.499 each fit between 975 and 1,000.
+        exposure = await world.pool.fetchval("SELECT open_orders + open_invoices FROM accounts WHERE customer = 'C1'")
+        assert Decimal(975) + 10 * Decimal("2.50") == exposure
+
+
 async def test_a_short_pick_stays_owed_and_a_cancellation_closes_it(database_url: str) -> None:
     async with open_world(database_url) as world, Working(world):
         order_id = await place(world, "S-1", lines=1, quantity=5)

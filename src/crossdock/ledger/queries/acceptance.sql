@@ -31,6 +31,15 @@ SELECT customer, open_orders, open_invoices FROM accounts WHERE customer = ANY (
 SELECT sku, location, on_hand - quality_hold - damaged - reserved AS available
 FROM stock WHERE sku = ANY ($1::text[]) ORDER BY sku, location FOR UPDATE;
 
+-- name: read_accounts
+-- Credit figures of the customers in a batch, as they stand.
+SELECT customer, open_orders, open_invoices FROM accounts WHERE customer = ANY ($1::text[]);
+
+-- name: read_stock
+-- Availability of the SKUs in a batch at every location, as it stands.
+SELECT sku, location, on_hand - quality_hold - damaged - reserved AS available
+FROM stock WHERE sku = ANY ($1::text[]);
+
 -- name: insert_facts
 -- Orders that came straight to us: the fact is kept with its answer. A key that exists already is left out.
 INSERT INTO facts (connection, kind, business_key, version, subject, state, order_id, idempotency_key, body_hash, body,
