@@ -69,8 +69,8 @@ class Acceptor:
 
         Credit and stock are held by this batch from when they are locked until the commit, and every other decision
         about the same accounts and products waits for that. Unless `locked_first`, they are read without a lock, and
-        locked and looked at again when all else is written: raises FiguresMovedError if they no longer allow what was
-        decided, and nothing is kept.
+        locked and looked at again when all else is written: raises FiguresMovedError, with nothing kept, if they no
+        longer allow what was decided.
         """
         numbers, version = await ledger.take_numbers(connection, len(placed))
         reference = await self.reference.catch_up(connection, version)
@@ -80,6 +80,7 @@ class Acceptor:
         }
         holds = await lock_holds(connection, [item.placed.reservation for item in placed])
         if holds and not locked_first:
+            # What a cart holds is there for its own order only: such a batch is decided under locks.
             raise FiguresMovedError
         look = ledger.lock_figures if locked_first else ledger.read_figures
         stocked = reference.stocked(skus - {""}).union(sku for hold in holds.values() for sku, _ in hold.held)
