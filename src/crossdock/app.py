@@ -36,6 +36,7 @@ from crossdock.engine.intake import Acceptor, Intake
 from crossdock.engine.poller import Poller
 from crossdock.engine.ports import Clock, OpenConnection, PlanBook, system_clock
 from crossdock.engine.publisher import Publisher
+from crossdock.engine.retention import Sweeper
 from crossdock.engine.runner import Runner
 from crossdock.engine.worker import Worker, make_known
 from crossdock.insight.telemetry.metrics import Metrics
@@ -270,4 +271,5 @@ async def make_worker(application: Application, connections: Sequence[OpenConnec
     poller = Poller(pool, connections, name, clock, application.metrics)
     decider = Decider(pool, application.acceptor, application.plans, clock, application.metrics)
     publisher = Publisher(pool, connections, configuration.policy, name, clock)
-    return Worker(pool, decider, runner, poller, name, clock, publisher)
+    sweeper = Sweeper(pool, configuration.retention, clock)
+    return Worker(pool, decider, runner, poller, name, clock, publisher, sweeper)

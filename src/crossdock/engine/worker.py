@@ -13,6 +13,7 @@ from crossdock.engine.decider import Decider
 from crossdock.engine.poller import Poller
 from crossdock.engine.ports import Clock, OpenConnection
 from crossdock.engine.publisher import Publisher
+from crossdock.engine.retention import Sweeper
 from crossdock.engine.runner import Runner
 from crossdock.ledger import steps as ledger
 from crossdock.ledger.facts import expire_early
@@ -20,6 +21,7 @@ from crossdock.ledger.facts import expire_early
 BEAT_SECONDS: Final = 1.0
 SUPPLY_SECONDS: Final = 2.0
 WATCH_SECONDS: Final = 2.0
+SWEEP_SECONDS: Final = 60.0
 _log: Final = structlog.get_logger("crossdock.engine.worker")
 
 
@@ -28,7 +30,7 @@ class Worker:
 
     def __init__(
         self, pool: asyncpg.Pool[Any], decider: Decider, runner: Runner, poller: Poller, name: str, clock: Clock,
-        publisher: Publisher | None = None,
+        publisher: Publisher | None = None, sweeper: Sweeper | None = None,
     ) -> None:  # fmt: skip
         self._pool = pool
         self._decider = decider
@@ -37,6 +39,7 @@ class Worker:
         self._name = name
         self._clock = clock
         self._publisher = publisher
+        self._sweeper = sweeper
 
     async def run(self) -> None:
         await self._beat()
@@ -52,6 +55,7 @@ class Worker:
                 tasks.create_task(self._repeat(self._beat, BEAT_SECONDS), name="beat")
                 tasks.create_task(self._repeat(self._expire, BEAT_SECONDS), name="expiry")
                 tasks.create_task(self._repeat(self._allocate, SUPPLY_SECONDS), name="supply")
+                tasks.create_task(self._repeat(self._sweep, SWEEP_SECONDS), name="retention")
         finally:
             await self._say_goodbye()
 
@@ -88,6 +92,11 @@ class Worker:
             await expire_early(connection, now)
         if lost:
             _log.info("leases_expired", steps=lost)
+
+    async def _sweep(self) -> None:
+        swept = await self._sweeper.sweep() if self._sweeper is not None else 0
+        if swept:
+            _log.info("retention_swept", facts=swept)
 
     async def _say_goodbye(self) -> None:
         try:

@@ -158,6 +158,12 @@ async def find_orders_by_tracking(connection: Connection, trackings: Sequence[st
     return {row[0]: row[1] for row in rows}
 
 
+async def forget_state_facts(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete applied reports of state that came before `before`; return how many."""
+    tag: str = await connection.execute(_SQL["forget_state_facts"], before, limit)
+    return int(tag.rsplit(" ", 1)[1])
+
+
 async def expire_early(connection: Connection, now: datetime) -> int:
     """Quarantine facts whose order never came."""
     tag: str = await connection.execute(_SQL["expire_early"], now)

@@ -10,7 +10,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from crossdock.policy.policy import ChannelPolicy, Location, Policy, Sourcing
 from crossdock.policy.problems import ConfigurationErrors, Problem, Problems
 from crossdock.policy.reading import read_value
 from crossdock.policy.resilience import BreakerPolicy, RetryTable
+from crossdock.policy.retention import RetentionPolicy
 from crossdock.policy.secrets import SecretSource
 from crossdock.policy.stock import StockPolicy
 
@@ -43,10 +44,11 @@ SECTIONS: Final[Mapping[str, Any]] = {
     "breaker": BreakerPolicy,
     "availability": AvailabilityPolicy,
     "stock": StockPolicy,
+    "retention": RetentionPolicy,
 }
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "retry": RetryTable(), "breaker": BreakerPolicy(), "availability": AvailabilityPolicy(),
-    "stock": StockPolicy(),
+    "stock": StockPolicy(), "retention": RetentionPolicy(),
 }  # fmt: skip
 
 
@@ -62,6 +64,7 @@ class Configuration:
     breaker: BreakerPolicy
     availability: AvailabilityPolicy
     lines: Mapping[str, int]
+    retention: RetentionPolicy = field(default_factory=RetentionPolicy)
 
     def line_of(self, path: str) -> int:
         """The line of a setting, or of the nearest table around it: for problems that only connectors can find."""
@@ -103,7 +106,7 @@ def load_configuration(path: Path, environment: Mapping[str, str]) -> Configurat
     )  # fmt: skip
     return Configuration(
         path.name, read["cell"], policy, read["connections"], read["retry"], read["breaker"], read["availability"],
-        problems.lines,
+        problems.lines, read["retention"],
     )  # fmt: skip
 
 

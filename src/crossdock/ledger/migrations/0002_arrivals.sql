@@ -4,6 +4,10 @@ ALTER TABLE facts DROP CONSTRAINT facts_state_check;
 -- untranslated: replayed, and waiting to be translated from the kept payload.
 ALTER TABLE facts ADD CONSTRAINT facts_state_check
     CHECK (state IN ('waiting', 'early', 'applied', 'ignored', 'quarantined', 'untranslated'));
+-- Applied reports of state, by age: what the retention sweep looks for.
+CREATE INDEX facts_state_reports ON facts (received_at)
+    WHERE state IN ('applied', 'ignored') AND order_id IS NULL
+      AND kind IN ('product.published', 'customer.published', 'price.published', 'balances.reported');
 -- An order's timeline shows what operators did to it.
 CREATE INDEX audit_subject ON audit (subject);
 CREATE INDEX facts_untranslated ON facts (fact_id) WHERE state = 'untranslated';

@@ -65,6 +65,16 @@ FROM orders o JOIN unnest($1::text[], $2::text[]) AS a (channel, channel_number)
 -- Orders by a package's tracking number.
 SELECT tracking, order_id FROM shipment_packages WHERE tracking = ANY ($1::text[]);
 
+-- name: forget_state_facts
+-- Applied reports of state that newer ones have long replaced. Their condition is that of the index.
+DELETE FROM facts WHERE fact_id IN (
+    SELECT fact_id FROM facts
+    WHERE state IN ('applied', 'ignored') AND order_id IS NULL
+      AND kind IN ('product.published', 'customer.published', 'price.published', 'balances.reported')
+      AND received_at < $1
+    ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED
+);
+
 -- name: expire_early
 -- Facts whose order never came are shown to a person.
 UPDATE facts SET state = 'quarantined', cause = 'order_missing', owner = 'customer service',
