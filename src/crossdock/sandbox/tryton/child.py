@@ -111,7 +111,7 @@ async def ensure_database(place: Place, say: Callable[[str], None]) -> None:
         await connection.execute(statements["create_database"])
     finally:
         await connection.close()
-    say("tryton: initialising the modules (about half a minute)")
+    say("tryton: initialising the modules (about a minute)")
     kept_secret(place.home / "admin.password")
     command = (
         str(place.environment / "bin" / "trytond-admin"), "-c", str(place.configuration), "-d", DATABASE,
