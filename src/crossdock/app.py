@@ -32,6 +32,7 @@ from crossdock.console.routes import console_routes
 from crossdock.console.users import password_matches, place_user
 from crossdock.engine.control import Control
 from crossdock.engine.decider import Decider
+from crossdock.engine.holds import Holds
 from crossdock.engine.intake import Acceptor, Intake
 from crossdock.engine.poller import Poller
 from crossdock.engine.ports import Clock, OpenConnection, PlanBook, system_clock
@@ -70,6 +71,7 @@ class Application:
     plans: PlanBook
     acceptor: Acceptor
     intake: Intake
+    holds: Holds
     control: Control
     metrics: Metrics
     tracing: Tracing
@@ -176,10 +178,13 @@ async def open_application(
     try:
         plans = plan_book(configuration)
         acceptor = Acceptor(configuration.policy, plans, ReferenceCache(), clock)
-        async with Intake(pool, acceptor, clock) as intake:
+        async with (
+            Intake(pool, acceptor, clock) as intake,
+            Holds(pool, configuration.policy, acceptor.reference, clock) as holds,
+        ):
             yield Application(
-                configuration, pool, plans, acceptor, intake, Control(pool, acceptor, plans), metrics or Metrics(),
-                tracing or Tracing(), clock,
+                configuration, pool, plans, acceptor, intake, holds, Control(pool, acceptor, plans),
+                metrics or Metrics(), tracing or Tracing(), clock,
             )  # fmt: skip
     finally:
         # Not close(): a query that hangs must not keep the process from ending.
@@ -219,7 +224,7 @@ async def prepare_database(
     try:
         kept = await pool.fetchrow(_USERS["read_user"], user)
         if kept is None or not await password_matches(password, kept["password_hash"]):
-            await place_user(pool, user, password, "administrator")
+            await place_user(pool, user, password, "operator")
         for client, secret in clients:
             await place_client(pool, client, secret, clock())
     finally:
@@ -246,12 +251,14 @@ async def open_api(application: Application, connections: Sequence[OpenConnectio
         if opened.connector.webhook is not None and opened.name in secrets
     }
     services = ApiServices(
-        pool=application.pool, intake=application.intake, control=application.control, policy=configuration.policy,
-        reference=application.acceptor.reference, clock=application.clock, webhooks=doors,
+        pool=application.pool, intake=application.intake, holds=application.holds, control=application.control,
+        policy=configuration.policy, reference=application.acceptor.reference, clock=application.clock, webhooks=doors,
         availability=configuration.availability, metrics=application.metrics, tracing=application.tracing,
         documentation=configuration.cell.environment == "demo",
     )  # fmt: skip
-    console = open_console(application.pool, application.clock, application.control)
+    console = open_console(
+        application.pool, application.clock, application.control, secure=configuration.console.secure
+    )
     try:
         api = create_api(services, console_routes(console))
         api.state.close_before_stop = (console.live.close,)

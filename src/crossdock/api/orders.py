@@ -100,14 +100,20 @@ def _no_number(line: str, field: str) -> ProblemDetail:
     return ProblemDetail("number_form", "This is no number.", line[:64], field)
 
 
-async def place_order(call: Call) -> Answer:
-    """Accept, hold or refuse an order; it is committed before this answers."""
+def read_key(call: Call) -> str:
+    """The sender's key. Raises ApiProblem 400."""
     key = call.headers.get(KEY_HEADER, "")
     if not _KEY.match(key):
         raise ApiProblem(
-            400, "idempotency_key", "Send a key of 1 to 200 visible ASCII characters with each order.",
-            field="Idempotency-Key", next_action="Use the same key when you send the same order again.",
+            400, "idempotency_key", "Send a key of 1 to 200 visible ASCII characters.",
+            field="Idempotency-Key", next_action="Use the same key when you send the same message again.",
         )  # fmt: skip
+    return key
+
+
+async def place_order(call: Call) -> Answer:
+    """Accept, hold or refuse an order; it is committed before this answers."""
+    key = read_key(call)
     channel = choose_channel(call)
     placed: OrderPlaced = call.body
     check_numbers(placed.lines)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import asyncpg
 
 from crossdock.engine.control import Control
+from crossdock.engine.holds import Holds
 from crossdock.engine.intake import Intake
 from crossdock.engine.ports import Clock
 from crossdock.insight.telemetry.metrics import Metrics
@@ -55,6 +56,7 @@ class ApiServices:
 
     pool: asyncpg.Pool[Any]
     intake: Intake
+    holds: Holds
     control: Control
     policy: Policy
     reference: ReferenceCache

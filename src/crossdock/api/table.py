@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from crossdock.api import availability, hooks, operations, orders, status, tokens, validation
+from crossdock.api import availability, hooks, operations, orders, reservations, status, tokens, validation
 from crossdock.api.endpoint import Endpoint, Reply
 from crossdock.insight.connections import ConnectionState
 from crossdock.insight.orders import OrderDetail, OrderSummary, ShipmentSummary
 from crossdock.insight.paging import Listing
 from crossdock.insight.timeline import Timeline
 from crossdock.model.orders import OrderAcknowledgment, OrderPlaced
+from crossdock.model.stock import Reservation
 
 _JSON: Final = "application/json"
 _CHANNEL: Final = {"Crossdock-Channel": (False, "For which channel this is; needed by clients of several channels")}
@@ -67,6 +68,24 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "POST", "/v1/orders/{number}:cancel", orders.cancel_order, "Cancel what has not left", "orders",
         (Reply(202, "Being undone at the partners", orders.OrderCancelled),),
         scope="orders:write", body=orders.CancelBody, body_media_type=_JSON, problems=(404, 409),
+    ),
+    Endpoint(
+        "POST", "/v1/reservations", reservations.reserve_stock, "Hold a cart's stock", "reservations",
+        (Reply(201, "Held until its time is over", Reservation),
+         Reply(200, "Asked for before with this key; as it stands now", Reservation)),
+        scope="orders:write", body=reservations.ReservationBody, body_media_type=_JSON, headers={**_KEY, **_CHANNEL},
+        problems=(409,),
+        description="All lines whole, or nothing: a problem (409, code stock_short) names every line's shortage. "
+        "An order redeems it by its field `reservation`.",
+    ),
+    Endpoint(
+        "GET", "/v1/reservations/{reservation}", reservations.show_reservation, "Where a reservation stands",
+        "reservations", (Reply(200, "The reservation", Reservation),), scope="orders:read", problems=(404,),
+    ),
+    Endpoint(
+        "DELETE", "/v1/reservations/{reservation}", reservations.release_reservation, "Give back what a cart holds",
+        "reservations", (Reply(200, "The reservation, released", Reservation),), scope="orders:write",
+        problems=(404, 409),
     ),
     Endpoint(
         "GET", "/v1/shipments", orders.show_shipments, "Shipments, newest orders first", "shipments",

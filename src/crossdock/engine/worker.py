@@ -10,6 +10,7 @@ import asyncpg
 import structlog
 
 from crossdock.engine.decider import Decider
+from crossdock.engine.holds import expire_holds
 from crossdock.engine.poller import Poller
 from crossdock.engine.ports import Clock, OpenConnection
 from crossdock.engine.publisher import Publisher
@@ -90,6 +91,7 @@ class Worker:
         async with self._pool.acquire() as connection:
             lost = await ledger.expire_leases(connection, now)
             await expire_early(connection, now)
+        await expire_holds(self._pool, now)
         if lost:
             _log.info("leases_expired", steps=lost)
 

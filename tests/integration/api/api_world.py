@@ -18,6 +18,7 @@ from crossdock.api.application import ApiServices, WebhookDoor, create_api
 from crossdock.api.endpoint import SCOPES
 from crossdock.api.serve import serve_until
 from crossdock.engine.control import Control
+from crossdock.engine.holds import Holds
 from crossdock.engine.intake import Acceptor, Intake
 from crossdock.engine.ports import PlanBook, system_clock
 from crossdock.engine.worker import make_known
@@ -111,11 +112,15 @@ async def open_api(dsn: str, *, seeded: bool = True, stock: StockPolicy | None =
     for client in CLIENTS.values():
         await place_client(pool, client, SECRET, system_clock())
     try:
-        async with Intake(pool, acceptor, system_clock) as intake:
+        async with (
+            Intake(pool, acceptor, system_clock) as intake,
+            Holds(pool, policy, acceptor.reference, system_clock) as holds,
+        ):
             door = WebhookDoor(read_secrets([NEW_KEY, OLD_KEY]), read_webhook, None)
             services = ApiServices(
-                pool, intake, Control(pool, acceptor, plans), policy, acceptor.reference, system_clock, {"shop": door}
-            )
+                pool, intake, holds, Control(pool, acceptor, plans), policy, acceptor.reference, system_clock,
+                {"shop": door},
+            )  # fmt: skip
             async with served(services) as url, httpx.AsyncClient(base_url=url, timeout=20) as http:
                 yield Api(url, http, pool, services)
     finally:
