@@ -38,8 +38,9 @@ _log: list[tuple[str, int]] = []
 async def run_dbos_saga(dsn: str, orders: int, body: bytes) -> float:
     """Orders a second, from the first start to the last completion."""
     config: DBOSConfig = {
-        "name": "bench", "system_database_url": dsn.split("?", maxsplit=1)[0], "sys_db_pool_size": POOL,
-        "log_level": "ERROR", "run_admin_server": False, "application_version": "bench",
+        "name": "bench", "application_version": "bench",
+        "system_database_url": dsn.split("?", maxsplit=1)[0], "sys_db_pool_size": POOL,
+        "log_level": "ERROR",
     }  # fmt: skip
     DBOS(config=config)
     DBOS.launch()

@@ -131,7 +131,9 @@ def open_process(command: list[str], environment: Mapping[str, str], log: Path) 
 
 
 @contextmanager
-def open_api(dsn: str, configuration: Path = CONFIGURATION, given: Mapping[str, str] | None = None) -> Iterator[RunningApi]:
+def open_api(
+    dsn: str, configuration: Path = CONFIGURATION, given: Mapping[str, str] | None = None
+) -> Iterator[RunningApi]:
     """The API process on a free port. Raises RuntimeError with its log when it does not come up."""
     with tempfile.TemporaryDirectory(prefix="crossdock-bench-api-") as directory:
         home = Path(directory)

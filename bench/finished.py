@@ -29,11 +29,13 @@ _FILTERS = (
 _TEXTS = ("F-1777", "CD00101777", "B7", "SKU-1", "Business", "nothing-like-this", "FS-471")
 API_LISTS = (
     *(f"/v1/orders?{wanted}" for wanted in _FILTERS), *(f"/v1/orders?text={text}" for text in _TEXTS),
-    "/v1/orders?placed_since=2026-03-01T00:00:00Z", "/v1/orders?limit=200", "/v1/shipments", "/v1/shipments?order=CD00101777",
-    "/v1/holds", "/v1/quarantine", "/v1/connections", "/v1/orders/CD00101777", "/v1/orders/CD00101777/timeline",
+    "/v1/orders?placed_since=2026-03-01T00:00:00Z", "/v1/orders?limit=200", "/v1/shipments",
+    "/v1/shipments?order=CD00101777", "/v1/holds", "/v1/quarantine", "/v1/connections", "/v1/orders/CD00101777",
+    "/v1/orders/CD00101777/timeline",
 )  # fmt: skip
 CONSOLE_LISTS = (
-    "/console/", *(f"/console/orders?{wanted}" for wanted in _FILTERS), *(f"/console/orders?q={text}" for text in _TEXTS),
+    "/console/", *(f"/console/orders?{wanted}" for wanted in _FILTERS),
+    *(f"/console/orders?q={text}" for text in _TEXTS),
     "/console/orders/CD00101777", "/console/connections", "/console/holds", "/console/holds/orders?cause=credit",
     "/console/quarantine/facts", "/console/quarantine/steps",
 )  # fmt: skip
@@ -56,14 +58,16 @@ async def run_finished_orders(dsn: str, orders: int) -> dict[str, float]:
     for address, milliseconds in sorted(times.items(), key=lambda item: -item[1])[:8]:
         sys.stderr.write(f"    {milliseconds:6.1f} ms  {address}\n")
     return {
-        "empty": empty, "value": full, "slowest_list_ms": max(times.values()), "lists": len(times), "fill_seconds": filled,
+        "empty": empty, "value": full, "slowest_list_ms": max(times.values()), "lists": len(times),
+        "fill_seconds": filled,
     }  # fmt: skip
 
 
 async def fill(dsn: str, orders: int) -> float:
     """Multiply the newest finished order; return the seconds that took."""
     statements = load_statements("finished")
-    part = msgspec.json.encode(ShipmentPart("FS", "HAM", AS_OF, (), Money(Decimal(10), "EUR"), Money(Decimal(2), "EUR")))
+    net, tax = Money(Decimal(10), "EUR"), Money(Decimal(2), "EUR")
+    part = msgspec.json.encode(ShipmentPart("FS", "HAM", AS_OF, (), net, tax))
     started = time.perf_counter()
     pool = await open_pool(dsn, size=1)
     try:
@@ -125,5 +129,3 @@ async def _get(session: aiohttp.ClientSession, address: str) -> tuple[float, byt
         if answer.status != 200:
             raise RuntimeError(f"{answer.status} for {address}: {body[:300]!r}")
     return 1000 * (time.perf_counter() - started), body
-
-

@@ -58,8 +58,8 @@ class Door:
     token: str
     postmaster: int
 
-    def load(self, rate: float, seconds: float, **more: int) -> tuple[LoadReport, Shares]:
-        plan = LoadPlan(self.api.port, self.token, f"L{time.time():.0f}", rate, seconds, **more)
+    def load(self, rate: float, seconds: float) -> tuple[LoadReport, Shares]:
+        plan = LoadPlan(self.api.port, self.token, f"L{time.time():.0f}", rate, seconds)
         return run_load(self.api, self.postmaster, plan)
 
 
@@ -104,7 +104,9 @@ def measure_intake(server: str, size: float) -> list[Result]:
         f"p99 of HTTP intake of 20-line orders at {RATE:.0f}/s for {seconds:.0f} s, from the scheduled time, committed "
         f"before the answer; answered {report.achieved:.0f}/s, median {report.p50:.0f} ms"
     )
-    verdict = shares.text() + (f"; the highest rate tried that holds {P99_MS:.0f} ms: {highest:.0f}/s" if not held else "")
+    verdict = shares.text()
+    if not held:
+        verdict += f"; the highest rate tried that holds {P99_MS:.0f} ms: {highest:.0f}/s"
     return [make_result(
         "http_intake", what, report.p99, "ms", P99_MS, report.p99 / P99_MS, 1.0, verdict, below=True,
         complete=_answered(report) and report.achieved >= SUSTAINED * RATE and seconds >= SECONDS,

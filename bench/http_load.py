@@ -40,7 +40,7 @@ class LoadPlan(msgspec.Struct, frozen=True):
 
 
 class LoadReport(msgspec.Struct, frozen=True):
-    """Latencies in ms from the scheduled time. `lag_ms` is how late the generator itself sent, at the 99th percentile."""
+    """Latencies in ms from the scheduled time. `lag_ms` is how late the generator itself sent (99th percentile)."""
 
     asked: int
     accepted: int

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from bench.drain import measure_drain
 from bench.http_intake import measure_intake, measure_waiting
-from bench.partners import measure_drain, measure_memory
+from bench.memory import measure_memory
 from bench.report import Result, make_result
 from bench.server import fresh_database
 
@@ -64,8 +65,8 @@ def dbos(server: str, size: float) -> list[Result]:
     ours.append(run(server, "order_path", 1500 * size))
     value = _median(ours, "value")
     return [make_result(
-        "dbos", "our whole order path against the bare saga (durable start, five steps, completion) on DBOS, one process "
-        "each, on the same PostgreSQL", value, "orders/s", theirs["value"], value / theirs["value"], 10.0,
+        "dbos", "our whole order path against the bare saga (durable start, five steps, completion) on DBOS, one "
+        "process each, on the same PostgreSQL", value, "orders/s", theirs["value"], value / theirs["value"], 10.0,
         f"DBOS: its own process, {theirs['cpu_share']:.0%} of one core ({theirs['process_ms']:.1f} ms an order)",
         runs=[round(item["value"]) for item in ours],
     )]  # fmt: skip

@@ -47,11 +47,15 @@ async def find_postmaster(dsn: str) -> int:
     try:
         backend = await connection.fetchval("SELECT pg_backend_pid()")
         parent = int(_fields(backend)[1])
-        return parent if "postgres" in Path(f"/proc/{parent}/comm").read_text(encoding="utf-8") else 0
+        return parent if _name(parent) == "postgres" else 0
     except (OSError, IndexError):
         return 0
     finally:
         await connection.close()
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
 
 
 def _fields(pid: int) -> list[str]:

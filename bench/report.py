@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- results: written by python -m bench -->", "<!-- end of results -->"
 LIBRARIES = ("asyncpg", "msgspec", "uvloop", "granian", "litestar", "aiohttp")
-UNMET, MET, NO_GOAL = "**not met**", "met", "no goal"
+UNMET, MET, NO_GOAL, NOT_SHOWN = "**not met**", "met", "no goal", "**not shown**"
 
 
 def make_result(
@@ -34,6 +34,7 @@ def make_result(
         "id": name, "what": what, "value": round(value, 2), "unit": unit, "baseline": round(baseline, 2),
         "ratio": round(ratio, 3), "goal": goal, "met": None if goal is None else reached and complete,
         "hardware": hardware(), "versions": dict(versions), "saturated_by": saturated_by, "below": below,
+        "complete": complete,
         "load_average": round(os.getloadavg()[0], 1), **more,
     }  # fmt: skip
 
@@ -78,9 +79,12 @@ def table(rows: Sequence[Result]) -> str:
 
 def _line(row: Result) -> str:
     met = {True: MET, False: UNMET, None: NO_GOAL}[row["met"]]
+    if not row.get("complete", True):
+        met = NOT_SHOWN
     goal = "" if row["goal"] is None else f"{'≤' if row.get('below') else '≥'} {row['goal']:g}"
     unit = row["unit"]
-    return f"| `{row['id']}` | {row['value']:,} {unit} | {row['baseline']:,} {unit} | {row['ratio']:g} | {goal} | {met} |"
+    figures = f"{row['value']:,} {unit} | {row['baseline']:,} {unit} | {row['ratio']:g}"
+    return f"| `{row['id']}` | {figures} | {goal} | {met} |"
 
 
 def write_document(rows: Sequence[Result]) -> None:
@@ -91,11 +95,13 @@ def write_document(rows: Sequence[Result]) -> None:
     if not begin or not end:
         raise RuntimeError(f"{DOCUMENT.name} has no markers for the results")
     loads = sorted(row["load_average"] for row in rows)
-    lines = [
+    place = (
         f"Measured on {rows[0]['hardware']}, with PostgreSQL {rows[0]['versions'].get('postgresql', '?')} and Python "
         f"{rows[0]['versions']['python']}. The load average during the runs was {loads[0]} to {loads[-1]}; a run alone "
-        "makes about 2 by itself.",
-        "", table(rows), "", "What saturated:", "",
+        "makes about 2 by itself."
+    )
+    lines = [
+        place, "", table(rows), "", "What saturated:", "",
         *(f"- `{row['id']}`: {row['saturated_by']}" for row in rows),
     ]  # fmt: skip
     body = "\n".join(lines)
