@@ -106,7 +106,10 @@ def plan_book(configuration: Configuration) -> PlanBook:
 
 def check_configuration(configuration: Configuration, connectors: Mapping[str, Connector]) -> list[Misconfigured]:
     """What the declarations of the connectors say against the configuration; empty when all fits."""
-    return [*_connection_problems(configuration, connectors), *_plan_problems(configuration, connectors)]
+    return [
+        *_connection_problems(configuration, connectors), *_plan_problems(configuration, connectors),
+        *_told_problems(configuration, connectors),
+    ]  # fmt: skip
 
 
 def _connection_problems(configuration: Configuration, connectors: Mapping[str, Connector]) -> Iterator[Misconfigured]:
@@ -163,6 +166,26 @@ def _plan_problems(configuration: Configuration, connectors: Mapping[str, Connec
                     "operation_unknown", f"Plan {plan.name} wants {step.operation}, which {step.connection} cannot do.",
                     field=f"plans.{plan.name}", next_action="Name a connection whose system has this operation.",
                 )  # fmt: skip
+
+
+def _told_problems(configuration: Configuration, connectors: Mapping[str, Connector]) -> Iterator[Misconfigured]:
+    """Channels that are to be told stock must exist, and their systems must be able to hear it."""
+    for name, stock in configuration.policy.stock.channels.items():
+        channel = configuration.policy.channels.get(name)
+        if channel is None:
+            yield Misconfigured(
+                "channel_unknown", f"Stock is to be told to {name!r}, which is no channel.",
+                field=f"stock.channels.{name}",
+                next_action=f"Use one of {', '.join(sorted(configuration.policy.channels))}.",
+            )  # fmt: skip
+            continue
+        connection = configuration.connections.get(channel.connection)
+        connector = connectors.get(connection.system) if connection is not None else None
+        if stock.publish and connector is not None and connector.stock is None:
+            yield Misconfigured(
+                "stock_untellable", f"{connector.title} cannot be told stock.", field=f"stock.channels.{name}",
+                next_action="Write publish = false, or use a connector that declares a stock lane.",
+            )  # fmt: skip
 
 
 @asynccontextmanager
