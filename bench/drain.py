@@ -40,8 +40,8 @@ def measure_drain(server: str, size: float) -> list[Result]:
     rate = (orders - 1) / (times[-1] - times[0])
     what = (
         f"{orders:,} orders accepted in an outage of {down:.0f} s of a partner process that stands for the ERP "
-        f"(killed and started again; at most {RATE:.0f} calls/s over HTTP): the rate at which they arrive there, by its own log, "
-        "against the rate of the same process called directly"
+        f"(killed and started again; at most {RATE:.0f} calls/s over HTTP): the rate at which they arrive there, by "
+        "its own log, against the rate of the same process called directly"
     )
     return [make_result(
         "drain", what, rate, "orders/s", own, rate / own, 0.95, "the partner's rate limit",
