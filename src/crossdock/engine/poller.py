@@ -89,13 +89,14 @@ class Poller:
         due_at = now if page.more else now + timedelta(seconds=interval)
         async with self._pool.acquire() as connection, connection.transaction():
             fresh = await insert_facts(connection, page.facts, now)
+            # Connections before feeds, as a worker that starts locks them.
+            await ledger.note_connections(connection, [(name, now, None, None, None)])
             if page.more:
                 kept = await ledger.keep_cursor(connection, name, feed, self._worker, page.cursor, now)
             else:
                 kept = await ledger.finish_feed(
                     connection, name, feed, self._worker, page.cursor, due_at, now, changed=fresh > 0
                 )
-            await ledger.note_connections(connection, [(name, now, None, None, None)])
         if fresh:
             self._counts.count_facts(name, fresh)
         return kept

@@ -109,14 +109,18 @@ class Worker:
 
 
 async def make_known(pool: asyncpg.Pool[Any], connections: Sequence[OpenConnection]) -> None:
-    """Write the configured connections, their lanes and feeds; what operators set is kept."""
-    async with pool.acquire() as database, database.transaction():
+    """Write the configured connections, their lanes and feeds; what operators set is kept.
+
+    Each in a transaction of its own: nobody who is at work holds one connection's rows while he waits for another's.
+    """
+    async with pool.acquire() as database:
         for opened in sorted(connections, key=lambda item: item.name):
             feeds = [
                 (feed.name, opened.feed_seconds.get(feed.name, feed.interval_seconds))
                 for feed in opened.connector.feeds
             ]
-            await ledger.place_connection(
-                database, opened.name, opened.connector.system, opened.calls_per_second, opened.burst,
-                [operation.name for operation in opened.connector.operations], feeds,
-            )  # fmt: skip
+            async with database.transaction():
+                await ledger.place_connection(
+                    database, opened.name, opened.connector.system, opened.calls_per_second, opened.burst,
+                    [operation.name for operation in opened.connector.operations], feeds,
+                )  # fmt: skip
