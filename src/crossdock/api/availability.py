@@ -33,7 +33,7 @@ class AvailabilityQuery(msgspec.Struct, frozen=True):
     explain: bool = False
 
 
-class LocationAvailability(msgspec.Struct, frozen=True):
+class LocationAvailability(msgspec.Struct, frozen=True, gc=False):
     """`age_seconds`: since the owner `source` counted it."""
 
     location: str
@@ -44,7 +44,7 @@ class LocationAvailability(msgspec.Struct, frozen=True):
     stale: bool
 
 
-class SkuAvailability(msgspec.Struct, frozen=True, omit_defaults=True):
+class SkuAvailability(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """`available` in base units (`unit`) over the channel's locations, after safety stock; `as_of` is the oldest of
     their balances, null without any.
 

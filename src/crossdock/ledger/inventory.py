@@ -1,6 +1,6 @@
 """Read what may be promised: positions, supply and kits of many SKUs at once, as the rule of availability wants them.
 
-Two round trips for plain SKUs, one more where there are kits, channels that sell supply, or silent feeds.
+One round trip for plain SKUs, further ones where there are kits, channels that sell supply, or silent feeds.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class ProductFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 _FACTS: Final = msgspec.json.Decoder(ProductFacts)
+_LATE: Final = msgspec.json.Decoder(list[tuple[str, str, datetime]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +76,15 @@ async def read_stockroom(
 ) -> Stockroom:  # fmt: skip
     """Read up to some thousand SKUs. `with_terms`: for explanations, every figure by itself; `with_supply`: what
     purchase orders bring and orders wait for."""
-    products = await _read_products(connection, skus)
-    unknown = tuple([sku for sku in skus if sku not in products])
-    parts = {part.sku for facts in products.values() for part in facts.components} - products.keys()
+    found = _Found({}, {}, {}, {})
+    channel = channels[0] if len(channels) == 1 else ""
+    await _read(connection, skus, channel, now, with_terms, found)
+    unknown = tuple([sku for sku in skus if sku not in found.products])
+    parts = {part.sku for facts in found.products.values() for part in facts.components} - found.products.keys()
     if parts:
-        products.update(await _read_products(connection, sorted(parts)))
+        await _read(connection, sorted(parts), "", now, with_terms, found)
+    products = found.products
     plain = [sku for sku, facts in products.items() if not facts.components]
-    positions = await _read_positions(connection, plain, with_terms)
-    stale = {
-        (row[0], row[1]): Decimal(max(int((now - row[2]).total_seconds()), 0)) / _DAY
-        for row in await connection.fetch(_SQL["read_feeds"])
-    }  # fmt: skip
     inbound: dict[str, list[Inbound]] = {}
     waiting: dict[str, Decimal] = {}
     speeds: dict[str, Decimal] = {}
@@ -93,41 +92,52 @@ async def read_stockroom(
         for row in await connection.fetch(_SQL["read_inbound"], plain):
             inbound.setdefault(row[0], []).append(Inbound(row[1], row[2], row[3]))
         waiting = dict(await connection.fetch(_SQL["read_waiting"], plain))
-    if stale:
+    if found.stale:
         speeds = dict(await connection.fetch(_SQL["read_speeds"], plain))
-    listings = {}
-    if channels:
+    if len(channels) > 1:
         rows = await connection.fetch(_SQL["read_listings"], list(skus), list(channels))
-        listings = {(row[0], row[1]): (row[2], row[3]) for row in rows}
+        found.listings.update({(row[0], row[1]): (row[2], row[3]) for row in rows})
     stocked = {
         sku: Stocked(
-            sku, products[sku].base_unit, tuple(positions.get(sku, ())), products[sku].safety_stock,
+            sku, products[sku].base_unit, tuple(found.positions.get(sku, ())), products[sku].safety_stock,
             speeds.get(sku, _NOTHING), tuple(inbound.get(sku, ())), waiting.get(sku, _NOTHING),
         )
         for sku in plain
     }  # fmt: skip
-    return Stockroom(products, stocked, listings, stale, unknown)
+    return Stockroom(products, stocked, found.listings, found.stale, unknown)
 
 
-async def _read_products(connection: Connection, skus: Sequence[str]) -> dict[str, ProductFacts]:
-    rows = await connection.fetch(_SQL["read_products"], list(skus))
-    return {row[0]: _FACTS.decode(row[1]) for row in rows}
+@dataclass(frozen=True, slots=True)
+class _Found:
+    products: dict[str, ProductFacts]
+    positions: dict[str, list[Position]]
+    listings: dict[tuple[str, str], tuple[str, bool]]
+    stale: dict[tuple[str, str], Decimal]
 
 
-async def _read_positions(
-    connection: Connection, skus: Sequence[str], with_terms: bool
-) -> dict[str, list[Position]]:
-    found: dict[str, list[Position]] = {}
-    if with_terms:
-        for row in await connection.fetch(_SQL["read_positions"], skus):
-            made = Position(row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8])
-            found.setdefault(row[0], []).append(made)
-        return found
-    for row in await connection.fetch(_SQL["read_left"], skus):
-        left = row[4]
-        made = Position(row[1], row[2], row[3], left, left, _NOTHING, _NOTHING, _NOTHING)
-        found.setdefault(row[0], []).append(made)
-    return found
+async def _read(
+    connection: Connection, skus: Sequence[str], channel: str, now: datetime, with_terms: bool, found: _Found
+) -> None:
+    """A row for each SKU and location, or one without a location for a SKU that has no stock."""
+    rows = await connection.fetch(_SQL["read_positions" if with_terms else "read_left"], list(skus), channel)
+    if rows and rows[0][4] is not None:
+        for source, location, heard_at in _LATE.decode(rows[0][4]):
+            found.stale[source, location] = Decimal(max(int((now - heard_at).total_seconds()), 0)) / _DAY
+    sku = None
+    places: list[Position] = []
+    for row in rows:
+        if row[0] != sku:
+            sku = row[0]
+            found.products[sku] = _FACTS.decode(row[1])
+            found.positions[sku] = places = []
+            if row[2] is not None:
+                found.listings[channel, sku] = (row[2], row[3])
+        if row[5] is None:
+            continue
+        if with_terms:
+            places.append(Position(row[5], row[6], row[7], row[8], row[9], row[10], row[11], row[12]))
+        else:
+            places.append(Position(row[5], row[6], row[7], row[8], row[8], _NOTHING, _NOTHING, _NOTHING))
 
 
 async def read_price_group(connection: Connection, customer: str) -> str | None:

@@ -51,7 +51,7 @@ class Inbound(msgspec.Struct, frozen=True, gc=False):
     expected_on: date
 
 
-class Stocked(msgspec.Struct, frozen=True):
+class Stocked(msgspec.Struct, frozen=True, gc=False):
     """A SKU that has stock. `waiting` is what orders wait for, `sold_per_day` how fast it goes."""
 
     sku: str
@@ -63,7 +63,7 @@ class Stocked(msgspec.Struct, frozen=True):
     waiting: Decimal = _NOTHING
 
 
-class Saleable(msgspec.Struct, frozen=True):
+class Saleable(msgspec.Struct, frozen=True, gc=False):
     """What is sold: a SKU in a unit of `unit_size` base units, made of `parts` (base units of each per base unit)."""
 
     sku: str

@@ -1,20 +1,27 @@
--- name: read_products
--- The asked products as published.
-SELECT sku, body FROM products WHERE sku = ANY ($1::text[]);
-
 -- name: read_left
--- What is left of the asked SKUs at each location, for those who need no terms.
-SELECT sku, location, source, greatest(as_of, 'epoch') AS as_of, on_hand - quality_hold - damaged - reserved AS quantity
-FROM stock WHERE sku = ANY ($1::text[]) ORDER BY sku, location;
+-- The asked products with what is left at each location, for those who need no terms; how the channel lists them; the
+-- sources of balances that are late.
+SELECT p.sku, p.body, l.unit, l.listed,
+       (SELECT json_agg(json_build_array(f.source, f.location, f.received_at))
+        FROM stock_sources f WHERE f.stale_since IS NOT NULL) AS stale,
+       s.location, s.source, greatest(s.as_of, 'epoch') AS as_of,
+       s.on_hand - s.quality_hold - s.damaged - s.reserved AS quantity
+FROM products p
+LEFT JOIN stock s ON s.sku = p.sku
+LEFT JOIN listings l ON l.channel = $2 AND l.sku = p.sku
+WHERE p.sku = ANY ($1::text[]) ORDER BY p.sku, s.location;
 
 -- name: read_positions
--- The asked SKUs at each location with every term.
-SELECT sku, location, source, greatest(as_of, 'epoch') AS as_of, reported, on_hand, quality_hold, damaged, reserved
-FROM stock WHERE sku = ANY ($1::text[]) ORDER BY sku, location;
-
--- name: read_feeds
--- The sources of balances that are late.
-SELECT source, location, received_at FROM stock_sources WHERE stale_since IS NOT NULL;
+-- The same with every term.
+SELECT p.sku, p.body, l.unit, l.listed,
+       (SELECT json_agg(json_build_array(f.source, f.location, f.received_at))
+        FROM stock_sources f WHERE f.stale_since IS NOT NULL) AS stale,
+       s.location, s.source, greatest(s.as_of, 'epoch') AS as_of, s.reported, s.on_hand, s.quality_hold, s.damaged,
+       s.reserved
+FROM products p
+LEFT JOIN stock s ON s.sku = p.sku
+LEFT JOIN listings l ON l.channel = $2 AND l.sku = p.sku
+WHERE p.sku = ANY ($1::text[]) ORDER BY p.sku, s.location;
 
 -- name: read_listings
 -- In which unit the channels sell the asked SKUs, where that is said.
