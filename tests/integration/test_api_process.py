@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,8 +19,11 @@ import httpx
 
 from crossdock.cli.demo import make_credentials
 from crossdock.cli.home import Home
+from crossdock.console.users import place_user
+from crossdock.ledger.database import open_pool
 
 ROOT = Path(__file__).resolve().parents[2]
+CONFIGURATION = ROOT / "crossdock.toml"
 
 
 @dataclass
@@ -33,9 +37,7 @@ class ApiProcess:
 
     def status(self) -> dict[str, list[str]]:
         command = [sys.executable, "-m", "crossdock.cli.main", "status", "--json"]
-        ran = subprocess.run(
-            command, check=False, capture_output=True, cwd=ROOT, env=self.environment, timeout=60
-        )
+        ran = subprocess.run(command, check=False, capture_output=True, cwd=ROOT, env=self.environment, timeout=60)
         found: dict[str, list[str]] = json.loads(ran.stdout)
         return found
 
@@ -45,11 +47,11 @@ class ApiProcess:
 
 
 @contextmanager
-def api_process(home: Path, database_url: str) -> Iterator[ApiProcess]:
+def api_process(home: Path, database_url: str, configuration: Path = CONFIGURATION) -> Iterator[ApiProcess]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    make_credentials(Home(home), ROOT / "crossdock.toml")
+    make_credentials(Home(home), configuration)
     clean = {key: value for key, value in os.environ.items() if not key.startswith("CROSSDOCK_")}
     environment = {
         **clean, "CROSSDOCK_HOME": str(home), "CROSSDOCK_PORT": str(port), "CROSSDOCK_DATABASE_URL": database_url,
@@ -57,8 +59,8 @@ def api_process(home: Path, database_url: str) -> Iterator[ApiProcess]:
     log = home / "api.log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "crossdock.cli.main", "api", "--log-level", "DEBUG"], cwd=ROOT, env=environment,
-            stdout=stderr, stderr=stderr,
+            [sys.executable, "-m", "crossdock.cli.main", "api", "--log-level", "DEBUG", "--config",
+             str(configuration)], cwd=ROOT, env=environment, stdout=stderr, stderr=stderr,
         )  # fmt: skip
     running = ApiProcess(f"http://127.0.0.1:{port}", environment, process, log)
     try:
@@ -101,3 +103,19 @@ def test_every_line_of_an_api_process_is_json_and_names_no_query(tmp_path: Path,
         assert {"event", "level", "at", "process"} <= set(json.loads(line)), line
         assert "ada" not in line
     assert any("granian" in line.lower() for line in lines), "the HTTP server's own lines are among them"
+
+
+async def test_a_console_behind_tls_binds_its_cookie_to_the_host(tmp_path: Path, database_url: str) -> None:
+    configuration = tmp_path / "crossdock.toml"
+    told = '\n[console]\npublic_url = "https://crossdock.example.com"\n'
+    configuration.write_text(CONFIGURATION.read_text("utf-8") + told, encoding="utf-8")
+    pool = await open_pool(database_url, size=1)
+    await place_user(pool, "olive", "correct horse battery", "operator")
+    pool.terminate()
+    with api_process(tmp_path, database_url, configuration) as running:
+        fields = {"name": "olive", "password": "correct horse battery"}
+        answer = await asyncio.to_thread(httpx.post, f"{running.url}/console/sign-in", data=fields)
+    assert answer.status_code == 303
+    assert answer.headers["set-cookie"].startswith("__Host-crossdock_session=")
+    assert "Secure" in answer.headers["set-cookie"]
+    assert "max-age" in answer.headers["strict-transport-security"]

@@ -27,6 +27,8 @@ CONTENT_SECURITY_POLICY: Final = (
 )
 HEADERS: Final = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    # Browsers heed it only over TLS, where it keeps them there.
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
@@ -64,7 +66,7 @@ async def signed_form(request: AnyRequest, session: Session) -> dict[str, list[s
     if not form_token_matches(session, first(fields, "form_token")):
         raise NotAllowed("This form is out of date. Go back, reload the page and try again.")
     if not session.may_operate:
-        raise NotAllowed("Your role may look, but not act. Ask an operator or an administrator.")
+        raise NotAllowed("Your role may look, but not act. Ask an operator.")
     return fields
 
 

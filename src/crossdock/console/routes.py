@@ -124,7 +124,10 @@ async def sign_out_form(request: AnyRequest, services: Services, session: Visito
     name = cookie_name(services.secure)
     await sign_out(services.pool, request.cookies[name])
     response = Redirect("/console/sign-in", status_code=303)
-    response.delete_cookie(name, path="/")
+    # With all that it was set with: a browser lets go of a __Host- cookie only so.
+    response.set_cookie(
+        key=name, value="", path="/", httponly=True, samesite="strict", secure=services.secure, max_age=0
+    )
     return response
 
 

@@ -39,7 +39,7 @@ class Session:
 
     @property
     def may_operate(self) -> bool:
-        return self.role in ("operator", "administrator")
+        return self.role == "operator"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Who may use the console: passwords are kept as scrypt hashes, roles are viewer, operator and administrator."""
+"""Who may use the console: passwords are kept as scrypt hashes, roles are viewer and operator."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import asyncpg
 
 from crossdock.ledger.database import Queries
 
-Role = Literal["viewer", "operator", "administrator"]
-ROLES: Final[tuple[Role, ...]] = ("viewer", "operator", "administrator")
+Role = Literal["viewer", "operator"]
+ROLES: Final[tuple[Role, ...]] = ("viewer", "operator")
 
 _SQL: Final = Queries.load("console_users")
 # OWASP's second choice for scrypt: 32 MiB and three rounds, about a quarter of a second.

@@ -12,6 +12,7 @@ from typing import Any, Final
 from crossdock.model.codes import COUNTRIES, CURRENCY_DIGITS
 from crossdock.model.errors import Invalid
 from crossdock.policy.connections import ConnectionPolicy
+from crossdock.policy.console import ConsolePolicy
 from crossdock.policy.plans import Plan, PlannedStep, check_condition
 from crossdock.policy.policy import ChannelPolicy, Location, Sourcing
 from crossdock.policy.problems import Problems
@@ -165,6 +166,13 @@ def _check_connections(read: Sections, problems: Problems) -> None:
             problems.add(f"connections.{name}.webhook_secrets", "A webhook secret is empty.", "Set it.")
 
 
+def _check_console(read: Sections, problems: Problems) -> None:
+    console: ConsolePolicy = read["console"]
+    if console.public_url and not console.is_address:
+        message = f"{console.public_url} is no address of a host."
+        problems.add("console.public_url", message, "Write scheme and host only, such as https://crossdock.example.com.")
+
+
 _CHECKS: Final[Mapping[str, Callable[[Sections, Problems], None]]] = MappingProxyType({
     "cell": _check_cell,
     "regions": _check_regions,
@@ -173,4 +181,5 @@ _CHECKS: Final[Mapping[str, Callable[[Sections, Problems], None]]] = MappingProx
     "channels": _check_channels,
     "connections": _check_connections,
     "plans": _check_plans,
+    "console": _check_console,
 })  # fmt: skip

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from crossdock.policy.checks import check_references
 from crossdock.policy.connections import AvailabilityPolicy, Cell, ConnectionPolicy
+from crossdock.policy.console import ConsolePolicy
 from crossdock.policy.lines import find_line, locate_keys
 from crossdock.policy.plans import Plan, Plans
 from crossdock.policy.policy import ChannelPolicy, Location, Policy, Sourcing
@@ -45,10 +46,11 @@ SECTIONS: Final[Mapping[str, Any]] = {
     "availability": AvailabilityPolicy,
     "stock": StockPolicy,
     "retention": RetentionPolicy,
+    "console": ConsolePolicy,
 }
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "retry": RetryTable(), "breaker": BreakerPolicy(), "availability": AvailabilityPolicy(),
-    "stock": StockPolicy(), "retention": RetentionPolicy(),
+    "stock": StockPolicy(), "retention": RetentionPolicy(), "console": ConsolePolicy(),
 }  # fmt: skip
 
 
@@ -65,6 +67,7 @@ class Configuration:
     availability: AvailabilityPolicy
     lines: Mapping[str, int]
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
+    console: ConsolePolicy = field(default_factory=ConsolePolicy)
 
     def line_of(self, path: str) -> int:
         """The line of a setting, or of the nearest table around it: for problems that only connectors can find."""
@@ -106,7 +109,7 @@ def load_configuration(path: Path, environment: Mapping[str, str]) -> Configurat
     )  # fmt: skip
     return Configuration(
         path.name, read["cell"], policy, read["connections"], read["retry"], read["breaker"], read["availability"],
-        problems.lines, read["retention"],
+        problems.lines, read["retention"], read["console"],
     )  # fmt: skip
 
 

@@ -85,6 +85,19 @@ async def test_over_tls_the_cookie_is_bound_to_the_host(house: House) -> None:
         answer = await Visitor(http).post("/console/sign-in", name="olive", password="correct horse battery")
     assert answer.headers["set-cookie"].startswith("__Host-crossdock_session=")
     assert "secure" in answer.headers["set-cookie"].lower()
+    assert "max-age" in answer.headers["strict-transport-security"]
+
+
+async def test_over_tls_signing_out_takes_the_cookie_away(house: House) -> None:
+    services = console_of(house.pool, lambda: NOW, secure=True)
+    async with browser(services, "https://console.test") as http:
+        visitor = Visitor(http)
+        await visitor.sign_in("olive")
+        left = (await visitor.act("/console/sign-out")).headers["set-cookie"]
+        assert left.startswith("__Host-crossdock_session=")
+        assert "Max-Age=0" in left
+        assert "Secure" in left
+        assert (await visitor.get("/console")).status_code == 303
 
 
 @pytest.mark.parametrize(

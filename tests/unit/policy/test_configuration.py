@@ -127,6 +127,15 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert str(found[0]).startswith("crossdock.toml:")
 
 
+def test_the_consoles_address_says_whether_it_is_secure(tmp_path: Path) -> None:
+    assert not load(tmp_path, TEXT).console.secure
+    assert load(tmp_path, TEXT + '[console]\npublic_url = "https://crossdock.example.com:8443"\n').console.secure
+    assert not load(tmp_path, TEXT + '[console]\npublic_url = "http://127.0.0.1:8700"\n').console.secure
+    for wrong in ("crossdock.example.com", "https://", "https://a.example/console", "ftp://a.example", "https://a:b"):
+        (problem,) = problems_of(tmp_path, TEXT + f'[console]\npublic_url = "{wrong}"\n')
+        assert problem.path == "console.public_url", wrong
+
+
 def test_broken_toml_is_told_with_its_line(tmp_path: Path) -> None:
     (found,) = problems_of(tmp_path, TEXT.replace('GB = "UK"', "GB = UK", 1))
     assert found.line == line_of(TEXT, 'GB = "UK"')
