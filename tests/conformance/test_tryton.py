@@ -6,6 +6,7 @@ running sandbox of the ERP (CROSSDOCK_TEST_TRYTON_URL and its password in CROSSD
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import subprocess
@@ -290,6 +291,24 @@ async def test_part_waits_while_another_of_its_order_is_being_booked(tryton: Run
     assert [(row["reference"], row["untaxed"]) for row in found["invoices"]] == [
         (part.shipment, "7.00") for part in parts
     ]
+
+
+async def test_invoice_that_a_dead_workers_request_posts_meanwhile_is_no_refusal(
+    tryton: RunningPartner, client: Any
+) -> None:
+    """"You can not call post": the request of a killed worker was still on its way when the next one looked."""
+    order = order_over("HAM")
+    await placed(client, order)
+    part = part_of(order, "1", "HAM", (0, "7", "7.00", "1.33"))
+    call = make_call(order, f"erp.ship:{part.shipment}", part)
+    await tryton.misbehave({"reset": 1, "paths": "invoice.post"})
+    assert isinstance(await perform(client, call), InDoubt)
+    await tryton.misbehave({"delay_ms": (3000, 3000), "paths": "invoice.post"})
+    settings = decode_settings(CONNECTOR, "erp", {"url": tryton.url, "password": tryton.key})
+    async with CONNECTOR.open(settings) as other:
+        answers = await asyncio.gather(perform(client, call), perform(other, call))
+    assert all(isinstance(answer, Done) for answer in answers), answers
+    assert [row["state"] for row in (await documents(tryton, order))["invoices"]] == ["posted"]
 
 
 async def test_cancelled_before_and_after_a_shipment(tryton: RunningPartner, client: Any) -> None:

@@ -214,7 +214,11 @@ def raise_error(error: Sequence[Any], method: str) -> None:
 
 
 def may_be_one(error: CrossdockError) -> bool:
-    """Whether a batch may have failed for one of its records. Not when Tryton is away, nor when it may have acted."""
+    """Whether a batch may have failed for one of its records. Not when Tryton is away, nor when it may have acted.
+
+    Then each is looked at again by itself, also a batch of one: what Tryton objects to may be that the record has moved
+    on meanwhile, by a request of a worker that died before the answer.
+    """
     return not isinstance(error, InDoubt | Unavailable) or error.code == FAILED
 
 

@@ -10,7 +10,7 @@ import msgspec
 from crossdock.connectors.tryton.client import TrytonClient, may_be_one
 from crossdock.connectors.tryton.translate import check_totals, sale_row, taxes_of
 from crossdock.kit.connector import Call, Done
-from crossdock.model.errors import CrossdockError, Unavailable
+from crossdock.model.errors import CrossdockError, Refused, Unavailable
 
 SALE_FIELDS: Final = ("reference", "number", "state", "untaxed_amount", "tax_amount", "total_amount")
 _PLACED: Final = ("processing", "done")
@@ -21,7 +21,7 @@ async def place_orders(client: TrytonClient, calls: Sequence[Call]) -> Sequence[
     try:
         return await _place(client, calls)
     except CrossdockError as error:
-        if len(calls) == 1 or not may_be_one(error):
+        if not may_be_one(error):
             return [error] * len(calls)
     answers: list[Done | CrossdockError] = []
     for call in calls:
@@ -39,17 +39,25 @@ async def find_order(client: TrytonClient, call: Call) -> Done | None:
 
 
 async def cancel_order(client: TrytonClient, call: Call) -> Done:
-    """Cancel what is still open. What was never confirmed is cancelled whole; else the waiting shipments are, and
-    their moves are told to be ignored, which is how Tryton closes the rest of a sale."""
+    """Cancel what is still open; looked at once more when Tryton objects, as it may have moved on meanwhile."""
     async with client.lock(call.number):
-        for sale in await _sales(client, [call]):
-            if sale["state"] == "confirmed":
-                await client.call(call, "model.sale.sale.process", [sale["id"]])
-            elif sale["state"] in ("draft", "quotation"):
-                await client.call(call, "model.sale.sale.cancel", [sale["id"]])
-            await _cancel_open(client, call, sale["id"])
-            await _set_aside(client, call, sale["id"])
+        try:
+            await _cancel(client, call)
+        except Refused:
+            await _cancel(client, call)
     return Done(external_id=call.number)
+
+
+async def _cancel(client: TrytonClient, call: Call) -> None:
+    """What was never confirmed is cancelled whole; else the waiting shipments are, and their moves are told to be
+    ignored, which is how Tryton closes the rest of a sale."""
+    for sale in await _sales(client, [call]):
+        if sale["state"] == "confirmed":
+            await client.call(call, "model.sale.sale.process", [sale["id"]])
+        elif sale["state"] in ("draft", "quotation"):
+            await client.call(call, "model.sale.sale.cancel", [sale["id"]])
+        await _cancel_open(client, call, sale["id"])
+        await _set_aside(client, call, sale["id"])
 
 
 async def find_cancellation(client: TrytonClient, call: Call) -> Done | None:

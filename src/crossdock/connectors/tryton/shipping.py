@@ -67,12 +67,16 @@ async def _ship_each(client: TrytonClient, calls: Sequence[Call]) -> Sequence[Do
     try:
         return await _ship_together(client, calls)
     except CrossdockError as error:
-        if len(calls) == 1 or not may_be_one(error):
+        if not may_be_one(error):
             return [error] * len(calls)
-    answers: list[Done | CrossdockError] = []
-    for call in calls:
-        answers += await _ship_each(client, [call])
-    return answers
+    return [await _ship_alone(client, call) for call in calls]
+
+
+async def _ship_alone(client: TrytonClient, call: Call) -> Done | CrossdockError:
+    try:
+        return (await _ship_together(client, [call]))[0]
+    except CrossdockError as error:
+        return error
 
 
 async def _ship_together(client: TrytonClient, calls: Sequence[Call]) -> list[Done | CrossdockError]:
