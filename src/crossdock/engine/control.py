@@ -25,7 +25,7 @@ from crossdock.ledger.holds import lock_holds, redeem_holds
 from crossdock.model.errors import Conflict, Invalid
 from crossdock.model.facts import CancellationRequested, EventDraft
 from crossdock.model.orders import OrderPlaced, Reason
-from crossdock.rules.accept import Acceptance
+from crossdock.rules.accept import Acceptance, acknowledge
 from crossdock.rules.decision import Decision
 from crossdock.rules.fulfil import decide_cancellation
 from crossdock.rules.hold import decide_redeeming
@@ -190,6 +190,7 @@ class Control:
                 next_action="Refuse it, or mend what the reasons name.",
             )  # fmt: skip
         await _audit(database, now, actor, "hold.release", order.number, cause=locked.progress.hold.cause)
+        await database.execute(_SQL["keep_answer"], order_id, _ENCODER.encode(acknowledge(order)))
         return await self._write_release(database, now, actor, locked, acceptance)
 
     async def _write_release(

@@ -22,14 +22,15 @@ from crossdock.ledger.holds import lock_holds, redeem_holds
 from crossdock.ledger.reference import ReferenceCache
 from crossdock.model.errors import Defect, Unavailable
 from crossdock.model.facts import Fact
-from crossdock.model.orders import OrderAcknowledgment, OrderPlaced
-from crossdock.rules.accept import Acceptance
+from crossdock.model.orders import Order, OrderAcknowledgment, OrderPlaced
+from crossdock.rules.accept import Acceptance, acknowledge
 from crossdock.rules.book import is_covered, touched_by
 from crossdock.rules.hold import decide_redeeming
 from crossdock.rules.plan import plan_order
 
 BATCH_MAX: Final = 200
 _ACKNOWLEDGMENT: Final = msgspec.json.Decoder(OrderAcknowledgment)
+_ORDER: Final = msgspec.json.Decoder(Order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +248,9 @@ class Intake:
                 placed = Placed(arrival.channel, arrival.placed, arrival.traceparent, arrival)
                 fresh.append((index, placed))
         if fresh:
-            accepted = await self._acceptor.accept(connection, [placed for _, placed in fresh], locked_first=locked_first)
+            accepted = await self._acceptor.accept(
+                connection, [placed for _, placed in fresh], locked_first=locked_first
+            )
             if accepted is None:
                 raise _TakenMeanwhileError
             for (index, _), item in zip(fresh, accepted, strict=True):
@@ -263,12 +266,19 @@ def _earlier_answer(arrival: Arrival, by_key: Any, by_number: Any) -> Answer | N
     if by_key is not None:
         if by_key["body_hash"] != arrival.body_hash:
             return Answer("key_reused", None)
-        return Answer("repeated", _ACKNOWLEDGMENT.decode(by_key["answer"]), by_key["order_id"])
+        return _repeat(by_key)
     if by_number is None:
         return None
-    if by_number["body_hash"] == arrival.body_hash and by_number["answer"] is not None:
-        return Answer("repeated", _ACKNOWLEDGMENT.decode(by_number["answer"]), by_number["order_id"])
+    if by_number["body_hash"] == arrival.body_hash and (by_number["answer"] or by_number["order_body"]) is not None:
+        return _repeat(by_number)
     return Answer("conflict", None, by_number["order_id"]) if by_number["order_id"] is not None else None
+
+
+def _repeat(earlier: Any) -> Answer:
+    """The answer as it was given; that to an accepted order stands in the order itself."""
+    if earlier["answer"] is not None:
+        return Answer("repeated", _ACKNOWLEDGMENT.decode(earlier["answer"]), earlier["order_id"])
+    return Answer("repeated", acknowledge(_ORDER.decode(earlier["order_body"])), earlier["order_id"])
 
 
 def _follow(arrival: Arrival, first: Arrival, answer: Answer | Exception) -> Answer | Exception:

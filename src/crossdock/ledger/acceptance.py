@@ -108,7 +108,7 @@ async def write_acceptances(connection: Connection, accepted: Sequence[Accepted]
         await connection.execute(
             _SQL["answer_facts"], [item.fact_id for item in inbox], ["applied"] * len(inbox),
             [item.order_id if item.acceptance.order else None for item in inbox],
-            [_ENCODER.encode(item.acceptance.acknowledgment) for item in inbox],
+            [_answer(item) for item in inbox],
         )  # fmt: skip
     kept = [item for item in accepted if item.acceptance.order is not None]
     if kept:
@@ -135,12 +135,18 @@ async def write_promises(connection: Connection, kept: Sequence[Accepted]) -> No
         await connection.execute(_SQL["take_credit"], [row[0] for row in credit], [row[1] for row in credit])
 
 
+def _answer(item: Accepted) -> bytes | None:
+    """The answer as it is kept. That to an accepted order follows from the order: it would be the same once more."""
+    acknowledgment = item.acceptance.acknowledgment
+    return None if acknowledgment.state == "accepted" else _ENCODER.encode(acknowledgment)
+
+
 async def _insert_facts(connection: Connection, direct: Sequence[Accepted], now: datetime) -> bool:
     rows = [
         _FactRow(
             item.channel, arrival.placed.channel_number, arrival.body_hash.hex(), arrival.idempotency_key,
-            arrival.raw.decode(), _ENCODER.encode(item.acceptance.acknowledgment).decode(),
-            arrival.placed.placed_at, item.order_id if item.acceptance.order else None, arrival.traceparent,
+            arrival.raw.decode(), arrival.placed.placed_at, answer.decode() if (answer := _answer(item)) else None,
+            item.order_id if item.acceptance.order else None, arrival.traceparent,
         )
         for item in direct if (arrival := item.arrival) is not None
     ]  # fmt: skip
@@ -170,8 +176,8 @@ class _FactRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     version: str
     idempotency_key: str
     body: str
-    answer: str
     occurred_at: datetime
+    answer: str | None = None
     order_id: int | None = None
     traceparent: str = ""
 

@@ -41,7 +41,7 @@ from crossdock.rules.sourcing import Need, Source, choose_sources
 from crossdock.rules.texts import check_texts
 from crossdock.rules.units import is_indivisible, to_base
 
-__all__ = ["Acceptance", "Book", "Exposure", "Reference", "decide_acceptance", "hold_causes"]
+__all__ = ["Acceptance", "Book", "Exposure", "Reference", "acknowledge", "decide_acceptance", "hold_causes"]
 
 CLOCK_TOLERANCE: Final = timedelta(days=1)
 _NOTHING: Final = Decimal(0)
@@ -330,6 +330,11 @@ def _order_line(draft: _Draft, source: Source | None, currency: str) -> OrderLin
     )  # fmt: skip
 
 
+def acknowledge(order: Order) -> OrderAcknowledgment:
+    """What is answered to a placed order that is accepted: it follows from the order, so it is not kept beside it."""
+    return OrderAcknowledgment(order.number, order.channel_number, "accepted", order.net, order.lines)
+
+
 def _accept(order: Order, sources: Sequence[Source], credit_amount: Decimal, policy: Policy) -> Acceptance:
     reservations: list[tuple[str, str, str, Decimal]] = []
     progress = {}
@@ -354,8 +359,7 @@ def _accept(order: Order, sources: Sequence[Source], credit_amount: Decimal, pol
     if backordered:
         body["backordered"] = backordered
     return Acceptance(
-        order, OrderProgress("accepted", progress),
-        OrderAcknowledgment(order.number, order.channel_number, "accepted", order.net, order.lines), (),
+        order, OrderProgress("accepted", progress), acknowledge(order), (),
         tuple(reservations), credit_amount, (EventDraft("OrderAccepted", body),),
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from crossdock.kit.connector import Done
 from crossdock.model.errors import InDoubt, Refused, Unavailable
 from crossdock.model.facts import BalancesReported, CancellationRequested, Fact, FulfilmentShorted, OrderPaid
 from crossdock.model.fulfilment import Package, Shipment, ShippedLine
-from crossdock.model.orders import OrderProgress
+from crossdock.model.orders import Order, OrderProgress
 from crossdock.model.stock import InventoryBalance
 from crossdock.model.values import Quantity
 from tests.integration.engine.bench_world import NOW, World, make_arrival, make_placed, open_world
@@ -181,6 +181,24 @@ async def test_a_refusing_erp_holds_the_order_undoes_the_payment_and_release_goe
         assert (await progress_of(world, order_id)).state == "accepted"
         assert ("erp.place_order", f"CD{order_id:08d}/erp.place_order#2") in world.partners["erp"].log
         assert await stock_of(world, "SKU-0") == (Decimal(1_000_000), Decimal(2))
+
+
+async def test_a_repeated_request_gets_the_first_answer_even_when_the_order_was_decided_anew(database_url: str) -> None:
+    async with open_world(database_url) as world, Working(world):
+        world.partners["erp"].faults = [Refused("period_closed", "The period is closed.")]
+        arrival = make_arrival(make_placed("S-1"))
+        first = await world.intake.place(arrival)
+        assert first.order_id is not None
+        assert first.acknowledgment is not None
+        repeated = await world.intake.place(arrival)
+        assert (repeated.status, repeated.acknowledgment) == ("repeated", first.acknowledgment)
+        await eventually(lambda: steps_are_done(world))
+        await world.pool.execute("UPDATE stock SET on_hand = 0 WHERE location = 'HAM'")
+        assert await world.control.release_holds(system_clock(), "ops", [first.order_id]) == 1
+        body = msgspec.json.decode(await world.pool.fetchval("SELECT body FROM orders"), type=Order)
+        assert body.lines[0].allocations != first.acknowledgment.lines[0].allocations
+        repeated = await world.intake.place(arrival)
+        assert (repeated.status, repeated.acknowledgment) == ("repeated", first.acknowledgment)
 
 
 async def test_five_copies_of_a_webhook_at_once_make_one_order_and_paid_may_come_first(database_url: str) -> None:

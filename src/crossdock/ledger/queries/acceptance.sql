@@ -1,15 +1,18 @@
 -- name: find_earlier
--- What was already said about these placed orders: by idempotency key, and by the channel's number.
-SELECT f.connection, f.business_key, f.idempotency_key, f.body_hash, f.answer, f.order_id
+-- What was already said about these placed orders: by idempotency key, and by the channel's number. The answer to one
+-- that was accepted stands in its order.
+SELECT f.connection, f.business_key, f.idempotency_key, f.body_hash, f.answer, f.order_id, o.body AS order_body
 FROM facts f
 JOIN unnest($1::text[], $2::text[]) AS a (connection, business_key)
   ON f.connection = a.connection AND f.business_key = a.business_key
+LEFT JOIN orders o ON o.order_id = f.order_id AND f.answer IS NULL
 WHERE f.kind = 'order.placed'
 UNION ALL
-SELECT f.connection, f.business_key, f.idempotency_key, f.body_hash, f.answer, f.order_id
+SELECT f.connection, f.business_key, f.idempotency_key, f.body_hash, f.answer, f.order_id, o.body
 FROM facts f
 JOIN unnest($1::text[], $3::text[]) AS a (connection, idempotency_key)
-  ON f.connection = a.connection AND f.idempotency_key = a.idempotency_key;
+  ON f.connection = a.connection AND f.idempotency_key = a.idempotency_key
+LEFT JOIN orders o ON o.order_id = f.order_id AND f.answer IS NULL;
 
 -- name: find_orders
 -- Orders that these channels already placed under these numbers.

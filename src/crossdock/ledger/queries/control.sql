@@ -34,6 +34,10 @@ RETURNING fact_id;
 SELECT order_id, connection, body, traceparent FROM facts
 WHERE kind = 'order.placed' AND order_id = ANY ($1::bigint[]) AND state = 'applied';
 
+-- name: keep_answer
+-- What was answered to an accepted order, before its body is replaced: a repeated request still gets it.
+UPDATE facts SET answer = $2 WHERE order_id = $1 AND kind = 'order.placed' AND answer IS NULL;
+
 -- name: replace_body
 -- A released order as decided anew; what was accepted stays readable in its events.
 UPDATE orders SET body = $2, net = $3, plan = $4 WHERE order_id = $1;

@@ -105,6 +105,6 @@ FROM shipment_packages p WHERE p.tracking = ANY ($1::text[]) AND s.shipment = p.
 -- Orders, oldest first, with lines that wait for goods of which some are free again.
 SELECT DISTINCT r.order_id, r.sku
 FROM reservations r JOIN order_progress p USING (order_id)
-WHERE r.location = '' AND r.quantity > r.shipped + r.released AND p.state IN ('accepted', 'shipping')
+WHERE r.waiting AND p.state IN ('accepted', 'shipping')
   AND EXISTS (SELECT FROM stock s WHERE s.sku = r.sku AND s.on_hand - s.quality_hold - s.damaged > s.reserved)
 ORDER BY r.order_id LIMIT $1;
