@@ -1,4 +1,4 @@
--- 0006_order_path: rows that are rewritten once stay where they are.
+-- 0007_order_path: rows that are rewritten once stay where they are.
 
 -- Shipping rewrites `shipped`. A predicate on it would make each such change write into every index of the table; the
 -- column `waiting` is the same for all of them, so the change stays in its page, if there is room for it.
