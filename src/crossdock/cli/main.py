@@ -15,6 +15,7 @@ from crossdock.cli.run import run
 from crossdock.cli.sandbox import sandbox
 from crossdock.cli.serve import api, migrate, worker
 from crossdock.cli.status import status
+from crossdock.cli.stock import stock
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=HELP)
@@ -27,7 +28,7 @@ def main() -> None:
     """
 
 
-for command in (run, api, worker, status, migrate, orders, replay, connections, sandbox, config):
+for command in (run, api, worker, status, migrate, orders, stock, replay, connections, sandbox, config):
     main.add_command(command)
 
 
