@@ -6,6 +6,7 @@ partners' clients, `make_worker` the worker.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,7 +18,7 @@ import asyncpg
 from litestar import Litestar
 
 from crossdock.api.application import create_api
-from crossdock.api.services import ApiServices, WebhookDoor
+from crossdock.api.services import AccountSource, ApiServices, WebhookDoor
 from crossdock.connectors.agora import declaration as agora
 from crossdock.connectors.bazaar import declaration as bazaar
 from crossdock.connectors.carrier import declaration as carrier
@@ -43,7 +44,7 @@ from crossdock.engine.worker import Worker, make_known
 from crossdock.insight.telemetry.metrics import Metrics
 from crossdock.insight.telemetry.observed import MeasuredRecorder, traced
 from crossdock.insight.telemetry.traces import Tracing
-from crossdock.kit.connector import Connector
+from crossdock.kit.connector import Connector, LiveAccount, ReadAccount
 from crossdock.kit.settings import decode_settings
 from crossdock.kit.webhooks import WebhookSecrets, read_secrets
 from crossdock.ledger.clients import ApiClient, place_client
@@ -59,6 +60,7 @@ CONNECTORS: Final[tuple[Connector, ...]] = (
     payment.CONNECTOR, carrier.CONNECTOR,
 )  # fmt: skip
 ENTRY_POINTS: Final = "crossdock.connectors"
+LIVE_READS_MAX: Final = 4
 _USERS: Final = Queries.load("console_users")
 
 
@@ -263,6 +265,26 @@ def webhook_secrets(configuration: Configuration) -> dict[str, WebhookSecrets]:
     }
 
 
+def live_accounts(connections: Sequence[OpenConnection], erp: str) -> AccountSource | None:
+    """Asks the ERP for accounts, a few at once; None when it cannot be asked."""
+    for opened in connections:
+        read = opened.connector.read_account
+        if opened.name == erp and read is not None:
+            return _asking(read, opened.client)
+    return None
+
+
+def _asking(read: ReadAccount, client: Any) -> AccountSource:
+    # The ERP has orders to take: however many ask at once, it sees few of them.
+    room = asyncio.Semaphore(LIVE_READS_MAX)
+
+    async def ask(code: str) -> LiveAccount:
+        async with room:
+            return await read(client, code)
+
+    return ask
+
+
 @asynccontextmanager
 async def open_api(application: Application, connections: Sequence[OpenConnection]) -> AsyncIterator[Litestar]:
     """The HTTP API with the console mounted in it."""
@@ -278,6 +300,7 @@ async def open_api(application: Application, connections: Sequence[OpenConnectio
         policy=configuration.policy, reference=application.acceptor.reference, clock=application.clock, webhooks=doors,
         availability=configuration.availability, metrics=application.metrics, tracing=application.tracing,
         documentation=configuration.cell.environment == "demo",
+        account_source=live_accounts(connections, configuration.cell.erp),
     )  # fmt: skip
     console = open_console(
         application.pool, application.clock, application.control, secure=configuration.console.secure

@@ -17,10 +17,10 @@ from crossdock.api.answers import ApiProblem, new_trace_id, problem_answer
 from crossdock.api.documentation import documentation_endpoints
 from crossdock.api.endpoint import Endpoint
 from crossdock.api.gateway import HEADERS, Gateway
-from crossdock.api.services import AccountSource, ApiServices, LiveAccount, WebhookDoor
+from crossdock.api.services import AccountSource, ApiServices, WebhookDoor
 from crossdock.api.table import ENDPOINTS
 
-__all__ = ["AccountSource", "ApiServices", "LiveAccount", "WebhookDoor", "create_api", "served_endpoints"]
+__all__ = ["AccountSource", "ApiServices", "WebhookDoor", "create_api", "served_endpoints"]
 
 MOUNTS: Final = ("/v1", "/hooks")
 

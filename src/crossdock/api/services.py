@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from decimal import Decimal
 from typing import Any, Protocol
 
 import asyncpg
@@ -16,6 +14,7 @@ from crossdock.engine.intake import Intake
 from crossdock.engine.ports import Clock
 from crossdock.insight.telemetry.metrics import Metrics
 from crossdock.insight.telemetry.traces import Tracing
+from crossdock.kit.connector import LiveAccount
 from crossdock.kit.webhooks import WebhookSecrets
 from crossdock.ledger.reference import ReferenceCache
 from crossdock.model.facts import Fact
@@ -32,16 +31,6 @@ class WebhookDoor:
     secrets: WebhookSecrets
     read: ReadWebhook
     client: Any
-
-
-@dataclass(frozen=True, slots=True)
-class LiveAccount:
-    """An account's figures as the ERP says them right now."""
-
-    blocked: bool
-    credit_limit: Decimal
-    receivable: Decimal
-    as_of: datetime
 
 
 class AccountSource(Protocol):

@@ -18,7 +18,7 @@ from crossdock.api.endpoint import Call
 from crossdock.api.orders import Text, check_numbers, choose_channel
 from crossdock.ledger.database import Queries
 from crossdock.model.documents import Customer, Product
-from crossdock.model.errors import CrossdockError, Invalid
+from crossdock.model.errors import CrossdockError, Invalid, Unavailable
 from crossdock.model.orders import PlacedLine, PriceProvenance, Reason
 from crossdock.model.values import Money, Quantity, check_money
 from crossdock.policy.policy import ChannelPolicy
@@ -208,6 +208,19 @@ def _check_amount(amount: Money, customer: Customer) -> None:
         raise ApiProblem(422, "currency_account", message, field="amount.currency")
 
 
+def _why_not(error: Exception) -> str:
+    """Why the ledger's figures count instead, in a sentence."""
+    match error:
+        case TimeoutError():
+            return "The ERP did not answer in time."
+        case Unavailable():
+            return "The ERP does not answer."
+        case CrossdockError() if error.who_acts == "sender":
+            return error.message
+        case _:
+            return "The ERP could not be asked."
+
+
 async def _ask_live(
     call: Call, customer: Customer, exposure: Exposure, as_of: datetime
 ) -> tuple[Customer, Exposure, datetime, str]:
@@ -219,12 +232,11 @@ async def _ask_live(
     try:
         async with asyncio.timeout(policy.live_deadline_seconds):
             live = await source(customer.code)
-    except (TimeoutError, CrossdockError):
+    except (TimeoutError, CrossdockError) as error:
+        why = _why_not(error)
         if policy.fallback == "refuse":
-            raise ApiProblem(
-                503, "erp_silent", "The ERP did not answer in time.", headers={"Retry-After": "5"}
-            ) from None
-        return customer, exposure, as_of, "The ERP did not answer in time."
+            raise ApiProblem(503, "erp_silent", why, headers={"Retry-After": "5"}) from None
+        return customer, exposure, as_of, why
     status: Literal["active", "blocked"] = "blocked" if live.blocked else "active"
     asked = msgspec.structs.replace(customer, status=status, credit_limit=live.credit_limit)
     return asked, Exposure(exposure.open_orders, live.receivable), live.as_of, ""

@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -173,6 +175,19 @@ class StockLane:
     timeout_seconds: float = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class LiveAccount:
+    """An account's figures as the ERP says them right now, in the account's currency."""
+
+    blocked: bool
+    credit_limit: Decimal
+    receivable: Decimal
+    as_of: datetime
+
+
+ReadAccount = Callable[[Any, str], Awaitable[LiveAccount]]
+
+
 class Open(Protocol):
     """Opens the partner's client for a connection's settings; closed when the process stops."""
 
@@ -185,6 +200,7 @@ class Connector:
 
     `stock` tells a channel its figures. `read_balances(client, location, skus)` reads an owner's balances afresh.
     `check(client)` proves address and credentials with one harmless call; it raises an error a shopkeeper understands.
+    `read_account(client, code)` is an ERP's: what it says of an account at this moment; a mere read, with a deadline.
     """
 
     system: str
@@ -198,6 +214,7 @@ class Connector:
     read_balances: Callable[[Any, str, Sequence[str]], Awaitable[Sequence[InventoryBalance]]] | None = None
     secrets: tuple[str, ...] = ()
     check: Callable[[Any], Awaitable[None]] | None = None
+    read_account: ReadAccount | None = None
 
     def operation(self, name: str) -> Operation:
         """Raises KeyError when the connector has no such operation."""

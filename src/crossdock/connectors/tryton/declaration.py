@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crossdock.connectors.tryton.accounts import read_account
 from crossdock.connectors.tryton.client import TrytonSettings, check, open_tryton
 from crossdock.connectors.tryton.feeds import read_customers, read_prices, read_products, read_stock
 from crossdock.connectors.tryton.orders import cancel_order, find_cancellation, find_order, place_orders
@@ -32,4 +33,5 @@ CONNECTOR = Connector(
         Feed("stock", read=read_stock, interval_seconds=60),
     ),
     check=check,
+    read_account=read_account,
 )  # fmt: skip
