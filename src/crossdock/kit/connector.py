@@ -23,7 +23,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from decimal import Decimal
 from typing import Any, Protocol
 
 import msgspec
