@@ -24,7 +24,7 @@ from crossdock.ledger.publications import ClaimedFigure, FedFigure, LeasedLane, 
 from crossdock.model.errors import CrossdockError, Defect, InDoubt, Invalid, Misconfigured, Unavailable
 from crossdock.model.stock import StockFigure
 from crossdock.policy.stock import ChannelStock
-from crossdock.rules.publish import after_refusal, differing, lane_wait_seconds
+from crossdock.rules.publish import after_refusal, differing, lane_wait_seconds, urgent_in_row
 
 LEASE_MARGIN: Final = timedelta(seconds=15)
 FEED_LOOK_SECONDS: Final = (0.25, 5.0)
@@ -57,11 +57,13 @@ class Sampled:
 
 
 def lane_pace(declared: StockLane, policy: ChannelStock) -> Pace:
-    """The partner's limits, or the policy's where those are lower. Where calls are rare, half of them are kept for what
-    is about to sell out."""
-    per_second = Decimal(str(declared.calls_per_second))
-    per_second = min(per_second, policy.calls_per_second or per_second)
-    burst = Decimal(str(max(declared.burst, 1.0)))
+    """The partner's usual limits, or the pace that was agreed with it. Where calls are rare, half of them are kept for
+    what is about to sell out."""
+    per_second, burst = Decimal(str(declared.calls_per_second)), Decimal(str(max(declared.burst, 1.0)))
+    if policy.calls_per_second is not None:
+        scaled = burst * policy.calls_per_second / per_second
+        burst = max(burst, policy.calls_per_second) if scaled > burst else max(scaled, Decimal(1))
+        per_second = policy.calls_per_second
     batch = min(declared.batch_max, policy.batch_max or declared.batch_max)
     return Pace(
         per_second, burst, batch, declared.counts_figures, calm_tokens=burst / 2 if per_second < RARE else Decimal(1)
@@ -90,6 +92,7 @@ class PublicationLane:
         self._lane: LeasedLane | None = None
         self._leased_until: datetime | None = None
         self._failures = 0
+        self._urgent_in_row = 0
         self._feed_look_at: datetime | None = None
         self._feed_look_seconds = FEED_LOOK_SECONDS[0]
         self._compare_at: datetime | None = None
@@ -110,12 +113,14 @@ class PublicationLane:
         pace = replace(self._pace, batch_max=self._batch_max)
         async with self._pool.acquire() as connection:
             figures = await ledger.claim_figures(
-                connection, self.channel, self._worker, now, now + self._lease_for, pace, self._partner.name
-            )
+                connection, self.channel, self._worker, now, now + self._lease_for, pace, self._partner.name,
+                self._urgent_in_row,
+            )  # fmt: skip
         if not figures:
             await self._compare(lane, now)
             return False
         self._leased_until = now + self._lease_for
+        self._urgent_in_row = urgent_in_row(self._urgent_in_row, [row.urgency for row in figures])
         await self._tell(figures, now)
         return True
 

@@ -52,6 +52,7 @@ class ClaimedFigure:
     computed_at: datetime
     owner_at: datetime | None
     attempt: int
+    urgency: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +179,13 @@ async def give_lane_back(connection: Connection, channel: str, worker: str) -> N
 
 
 async def claim_figures(
-    connection: Connection, channel: str, worker: str, now: datetime, leased_until: datetime, pace: Pace, partner: str
-) -> list[ClaimedFigure]:
+    connection: Connection, channel: str, worker: str, now: datetime, leased_until: datetime, pace: Pace, partner: str,
+    urgent_in_row: int,
+) -> list[ClaimedFigure]:  # fmt: skip
+    """In the order in which they are to be told. `urgent_in_row` were urgent since the last that was not."""
     rows = await connection.fetch(
         _SQL["claim_figures"], channel, worker, now, pace.batch_max, pace.calls_per_second, pace.burst,
-        pace.counts_figures, leased_until, pace.calm_tokens, partner,
+        pace.counts_figures, leased_until, pace.calm_tokens, partner, urgent_in_row,
     )  # fmt: skip
     return [ClaimedFigure(*row) for row in rows]
 

@@ -51,6 +51,7 @@ class ChannelStock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `locations` empty: all that serve any region. `backorder`: "none", or "inbound" (sell what purchase orders will
     bring within `backorder_days`, with its date). `publish` false: the channel asks, it is not told.
+    `calls_per_second`: the pace for stock that was agreed with the partner, where it is not the usual one.
     """
 
     locations: tuple[str, ...] = ()

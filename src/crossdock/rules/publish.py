@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -15,6 +15,7 @@ CALM: Final = 1
 # Trying again cannot help until somebody has mended the listing.
 PARKED_AT_ONCE: Final = frozenset({"sku_unknown", "unit_unknown", "unlisted"})
 ATTEMPTS_MAX: Final = 8
+URGENT_IN_ROW_MAX: Final = 4
 _REFUSED_SECONDS: Final = (1, 2, 5, 15, 60, 120, 300)
 
 
@@ -29,6 +30,13 @@ class Refusal:
 def urgency_of(item: Saleable, promise: Promise, stock: ChannelStock) -> int:
     """What is about to sell out, or has, goes first: there a late figure is an order that cannot be kept."""
     return URGENT if promise.quantity * item.unit_size <= stock.urgent_below else CALM
+
+
+def urgent_in_row(before: int, urgencies: Sequence[int]) -> int:
+    """How many urgent figures were told since the last that was not, so that the others get their turn."""
+    for urgency in urgencies:
+        before = min(before + 1, URGENT_IN_ROW_MAX) if urgency == URGENT else 0
+    return before
 
 
 def counts_for_itself(item: Saleable, promise: Promise, terms: Terms) -> bool:

@@ -16,7 +16,7 @@ from crossdock.model.errors import CrossdockError, Invalid, Refused, Unavailable
 from crossdock.model.stock import StockFigure
 
 PACK_TYPES: Final = {code: word for word, code in UNITS.items()}
-CALLS_AT_ONCE: Final = 8
+CALLS_AT_ONCE: Final = 16
 
 
 class ListedItem(msgspec.Struct, frozen=True, rename="camel"):
@@ -75,6 +75,6 @@ async def read_back(session: HttpSession, skus: Sequence[str]) -> Mapping[str, D
 
 
 STOCK: Final = StockLane(
-    publish=publish, read_back=read_back, batch_max=40, read_max=1_000, calls_per_second=24, burst=40,
+    publish=publish, read_back=read_back, batch_max=200, read_max=1_000, calls_per_second=24, burst=40,
     counts_figures=True,
 )  # fmt: skip

@@ -104,7 +104,8 @@ UPDATE publication_lanes SET leased_by = NULL, leased_until = NULL WHERE channel
 
 -- name: claim_figures
 -- The next figures of a lane under its pace, unless its partner is paused or asked for a wait. Urgent ones go first, and
--- of every four places one is for the others, oldest first. Calm ones wait until $9 calls are left where calls are rare.
+-- after four of them comes one of the others, oldest first ($11 urgent ones were told since the last of those). Calm
+-- ones wait until $9 calls are left where calls are rare.
 -- The pace is charged and committed before the call.
 WITH lane AS (
     SELECT least($6::numeric, l.tokens + $5::numeric * least(extract(epoch FROM $3::timestamptz - l.refilled_at), 86400)) AS tokens
@@ -128,16 +129,17 @@ WITH lane AS (
 ), picked AS (
     SELECT *, 0 AS urgency, row_number() OVER (ORDER BY wanted_at) AS place FROM urgent
     UNION ALL
-    SELECT *, 1, 4 * row_number() OVER (ORDER BY wanted_at) FROM calm
-    ORDER BY place, urgency LIMIT coalesce((SELECT places FROM room), 0)
+    SELECT *, 1, 4 * row_number() OVER (ORDER BY wanted_at) - $11::integer FROM calm
+    ORDER BY place, urgency DESC LIMIT coalesce((SELECT places FROM room), 0)
 ), charged AS (
     UPDATE publication_lanes l
     SET tokens = room.tokens - CASE WHEN $7::boolean THEN (SELECT count(*) FROM picked) ELSE 1 END, refilled_at = $3,
         leased_until = $8
     FROM room WHERE l.channel = $1 AND EXISTS (SELECT FROM picked)
 )
-SELECT sku, unit, wanted, promise_on, wanted_version, computed_at, nullif(owner_at, 'infinity') AS owner_at, attempt
-FROM picked;
+SELECT sku, unit, wanted, promise_on, wanted_version, computed_at, nullif(owner_at, 'infinity') AS owner_at, attempt,
+       urgency
+FROM picked ORDER BY place, urgency DESC;
 
 -- name: acknowledge_figures
 -- The channel shows these figures. A newer one that was counted meanwhile stays due, as of the moment of the claim.
