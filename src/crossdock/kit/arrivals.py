@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -16,10 +16,13 @@ from crossdock.kit.masking import is_masked_key
 from crossdock.model.errors import CrossdockError, Defect, Invalid
 from crossdock.model.facts import UNTRANSLATED, Fact, Untranslated
 
+Row = Mapping[str, Any]
 Translate = Callable[[str, bytes], Sequence[Fact]]
 WEBHOOK: Final = "webhook"
 _KEPT_HEADERS: Final = ("content-type", "webhook-id", "webhook-timestamp")
 _NEXT_ACTION: Final = "Mend the mapping or ask the sender; a replay translates the kept payload again."
+_ROW_FORM: Final = "A value of it is missing or does not have the expected form."
+_READ_AGAIN: Final = "Correct it in that system: the next reading brings it by itself."
 _DEFECT: Final = "The connector failed in an unforeseen way while it translated this."
 
 
@@ -33,6 +36,26 @@ def translate_items(
             facts.extend(translate(connection, raw))
         except Exception as error:  # noqa: BLE001 - one item must not take its neighbours with it
             facts.append(untranslated(connection, feed, raw, error, name(raw)))
+    return facts
+
+
+def translate_rows(
+    connection: str, feed: str, rows: Iterable[Row], translate: Callable[[Row], Fact | None], name: Callable[[Row], str]
+) -> list[Fact]:
+    """The same for rows of a system that tells its whole state again: what is corrected there comes by itself.
+
+    `translate` may answer None for a row that is none of ours.
+    """
+    facts: list[Fact] = []
+    for row in rows:
+        try:
+            fact = translate(row)
+        except Exception as error:  # noqa: BLE001 - one row must not take its neighbours with it
+            cause = error if isinstance(error, CrossdockError) else Invalid("row_form", _ROW_FORM, detail=repr(error))
+            cause.next_action = cause.next_action or _READ_AGAIN
+            facts.append(untranslated(connection, feed, msgspec.json.encode(row, enc_hook=str), cause, name(row)))
+        else:
+            facts.extend([fact] if fact is not None else [])
     return facts
 
 

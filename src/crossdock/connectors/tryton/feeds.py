@@ -17,7 +17,9 @@ from crossdock.connectors.tryton.translate import (
     published,
     quantity_of,
 )
+from crossdock.kit.arrivals import Row, translate_rows
 from crossdock.kit.connector import Page
+from crossdock.model.facts import Fact
 
 PAGE: Final = 500
 PRICE_PAGE: Final = 1000
@@ -39,12 +41,15 @@ async def read_products(client: TrytonClient, connection: str, cursor: str) -> P
     )
     template_of = {row["id"]: row for row in templates}
     rate = (await _rates(client))["GBP"]
-    facts = []
-    for row in rows:
-        if symbols.get(row["default_uom"]) in UNIT_OF_SYMBOL:
-            product = product_of({**template_of[row["template"]], **row}, symbols, categories, rate)
-            facts.append(published(connection, "product.published", product.sku, product, _day()))
-    return _page(facts, rows, PAGE)
+    day = _day()
+
+    def fact_of(row: Row) -> Fact | None:
+        if symbols.get(row["default_uom"]) not in UNIT_OF_SYMBOL:
+            return None
+        product = product_of({**template_of[row["template"]], **row}, symbols, categories, rate)
+        return published(connection, "product.published", product.sku, product, day)
+
+    return _page(translate_rows(connection, "products", rows, fact_of, _code), rows, PAGE)
 
 
 async def read_customers(client: TrytonClient, connection: str, cursor: str) -> Page:
@@ -67,10 +72,10 @@ async def read_customers(client: TrytonClient, connection: str, cursor: str) -> 
     contacts = await client.rows(
         None, "party.contact_mechanism", [["party", "in", parties]], ["party", "type", "value", "name"]
     )
-    facts = []
-    for row in rows:
+
+    def fact_of(row: Row) -> Fact | None:
         if not row["customer_currency"]:
-            continue
+            return None
         own = [contact for contact in contacts if contact["party"] == row["id"]]
         email = next((contact["value"] for contact in own if contact["type"] == "email"), "")
         gln = next((contact["value"] for contact in own if contact["name"] == "GLN"), "")
@@ -87,8 +92,9 @@ async def read_customers(client: TrytonClient, connection: str, cursor: str) -> 
         }  # fmt: skip
         # The time belongs to the version: what is owed may return to an earlier amount, and is then news again.
         customer = customer_of(row, extra, as_of)
-        facts.append(published(connection, "customer.published", customer.code, customer))
-    return _page(facts, rows, PAGE)
+        return published(connection, "customer.published", customer.code, customer)
+
+    return _page(translate_rows(connection, "customers", rows, fact_of, _code), rows, PAGE)
 
 
 async def read_prices(client: TrytonClient, connection: str, cursor: str) -> Page:
@@ -99,12 +105,13 @@ async def read_prices(client: TrytonClient, connection: str, cursor: str) -> Pag
     )  # fmt: skip
     lists = await _names(client, "product.price_list", "name")
     products = await _names(client, "product.product", "code")
-    facts = []
-    for row in rows:
+    day = _day()
+
+    def fact_of(row: Row) -> Fact | None:
         price = price_of(row, lists[row["price_list"]], products[row["product"]])
-        if price is not None:
-            facts.append(published(connection, "price.published", price.agreement, price, _day()))
-    return _page(facts, rows, PRICE_PAGE)
+        return published(connection, "price.published", price.agreement, price, day) if price is not None else None
+
+    return _page(translate_rows(connection, "prices", rows, fact_of, _number), rows, PRICE_PAGE)
 
 
 async def read_stock(client: TrytonClient, connection: str, cursor: str) -> Page:
@@ -143,6 +150,14 @@ async def _names(client: TrytonClient, model: str, name: str) -> dict[int, str]:
 async def _rates(client: TrytonClient) -> dict[str, Decimal]:
     rows = await client.rows(None, "currency.currency", [], ["code", "rate"])
     return {row["code"]: row["rate"] for row in rows if row["rate"]}
+
+
+def _code(row: Row) -> str:
+    return str(row.get("code") or "")
+
+
+def _number(row: Row) -> str:
+    return str(row.get("id") or "")
 
 
 def _day() -> str:
