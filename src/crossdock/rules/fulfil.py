@@ -167,8 +167,9 @@ def decide_cancellation(
     after = msgspec.structs.replace(
         progress, milestones={**progress.milestones, "cancellation_requested": request.requested_at.isoformat()}
     )
-    if progress.shipments:
-        # Part of it has left: the sale, the payment and the channel's order stand; only the rest is called back.
+    if progress.shipments or handed_over:
+        # Part of it has left, or may be leaving: the sale, the payment and the channel's order stand until every
+        # warehouse has said what it could call back.
         undo = tuple(step for step in plan_compensation(steps, request.reason) if step.operation == "wms.cancel")
         dropped = tuple(name for name in dropped if name.startswith("wms.release"))
     else:

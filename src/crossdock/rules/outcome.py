@@ -57,6 +57,11 @@ def decide_done(
         decision = _paid(order, decision, step, payload, result, external_id)
     elif order is not None and step.operation == "wms.cancel":
         decision = _called_back(order, decision, step, result, steps)
+    called_off = "cancellation_requested" in progress.milestones and progress.state not in ("cancelled", "held")
+    if called_off and step.operation == "wms.release":
+        # The cancellation met this release under way: now that it is there, it is called back.
+        undo = plan_compensation((step,), "The order was cancelled.")
+        decision = msgspec.structs.replace(decision, steps=(*decision.steps, *undo))
     if progress.state in ("cancelled", "held") and ":" not in step.name.partition("wms.release")[0]:
         undo = plan_compensation([view for view in steps if view.name == step.name], "The order was stopped.")
         known = {view.name for view in steps}
@@ -183,10 +188,13 @@ def _called_back(
     closed = all(line.open == 0 and line.backordered == 0 for line in lines.values())
     nothing_left = closed and not any(line.shipped for line in lines.values())
     undo = plan_compensation(steps, "The order was cancelled.") if nothing_left else ()
+    dropped = tuple(
+        view.name for view in steps if nothing_left and view.state in NOT_BEGUN and view.operation != "wms.cancel"
+    )
     known = {view.name for view in steps}
     state: OrderState = "cancelled" if nothing_left else "shipped" if closed else progress.state
     after = msgspec.structs.replace(progress, lines=lines, state=state)
     return msgspec.structs.replace(
         decision, progress=after, stock=tuple(effects), credit_released=credit if uses_credit(order) else Decimal(0),
-        steps=tuple(draft for draft in undo if draft.name not in known),
+        steps=tuple(draft for draft in undo if draft.name not in known), cancel_steps=dropped,
     )  # fmt: skip

@@ -15,8 +15,9 @@ from crossdock.model.fulfilment import FulfilmentOrder, Shipment, ShippedLine
 from crossdock.model.orders import LineTax, Order, OrderProgress
 from crossdock.model.values import Quantity
 from crossdock.policy.plans import Plan, PlannedStep
-from crossdock.rules.decision import StepView
+from crossdock.rules.decision import Decision, StepView
 from crossdock.rules.fulfil import decide_cancellation, decide_shipment, decide_short
+from crossdock.rules.outcome import decide_done
 from crossdock.rules.plan import Routes, fulfilment_number, plan_order
 from tests.unit.rules.making import NOW, decide, make_order
 
@@ -142,3 +143,59 @@ def test_each_part_has_its_own_steps() -> None:
     assert {step.name: step.needs for step in found.steps} == {
         "erp.ship:SH-1": ("erp.place_order",), "tax.commit:SH-1": ("erp.ship:SH-1",), "channel.ship:SH-1": (),
     }  # fmt: skip
+
+
+def view(name: str, state: str = "done") -> StepView:
+    return StepView(name, "any", name.partition(":")[0], state)
+
+
+ALL_DONE = tuple(
+    view(name)
+    for name in ("tax.quote", "erp.place_order", "payment.authorise", "channel.acknowledge", "wms.release:HAM")
+)  # fmt: skip
+REGRET = CancellationRequested("P-1", NOW)
+
+
+def at_one_warehouse() -> tuple[Order, OrderProgress]:
+    found = decide(make_order("BOLT 5 C62 @ 1.7777", payment="card"))
+    assert found.order is not None
+    assert found.progress is not None
+    return found.order, found.progress
+
+
+def called_back(order: Order, progress: OrderProgress, steps: tuple[StepView, ...], pieces: int) -> Decision:
+    result = msgspec.json.encode({"cancelled": {"1": str(pieces)}})
+    step = view("wms.cancel:HAM")
+    return decide_done(order, progress, step, b"{}", result, "I-1", (*steps, step), NOW)
+
+
+def test_goods_that_were_leaving_when_the_buyer_cancelled_are_still_paid() -> None:
+    """Found by the long proof: the payment was voided before the warehouse had said that the goods had left."""
+    order, progress = at_one_warehouse()
+    asked = decide_cancellation(order, progress, ALL_DONE, REGRET)
+    assert [draft.operation for draft in asked.steps] == ["wms.cancel"]
+    answered = called_back(order, asked.progress, ALL_DONE, pieces=0)
+    assert answered.steps == ()
+    assert answered.progress.state == "accepted"
+    shipped = decide_shipment(order, answered.progress, ship("SH-1", "HAM", 5), ALL_DONE, PLAN, ROUTES)
+    assert shipped.progress.state == "shipped"
+
+
+def test_when_the_warehouse_calls_everything_back_the_rest_is_undone_and_dropped() -> None:
+    order, progress = at_one_warehouse()
+    steps = (*ALL_DONE[:3], view("channel.acknowledge", "ready"), view("wms.release:HAM"))
+    asked = decide_cancellation(order, progress, steps, REGRET)
+    assert asked.cancel_steps == ()
+    answered = called_back(order, asked.progress, steps, pieces=5)
+    assert answered.progress.state == "cancelled"
+    assert {draft.operation for draft in answered.steps} == {"erp.cancel_order", "payment.void"}
+    assert answered.cancel_steps == ("channel.acknowledge",)
+
+
+def test_a_release_that_the_cancellation_met_under_way_is_called_back_when_it_ends() -> None:
+    order, progress = at_one_warehouse()
+    steps = (*ALL_DONE[:4], view("wms.release:HAM", "sending"))
+    asked = decide_cancellation(order, progress, steps, REGRET)
+    assert asked.steps == ()
+    ended = decide_done(order, asked.progress, view("wms.release:HAM"), b"{}", b"{}", "I-1", (), NOW)
+    assert [draft.name for draft in ended.steps] == ["wms.cancel:HAM"]
