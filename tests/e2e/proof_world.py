@@ -244,11 +244,18 @@ class World:
             return str((await answer.json())["access_token"])
 
     async def until_completed(self, count: int, seconds: float) -> None:
-        """Until so many orders are completed and nothing is under way any more."""
+        """Until so many orders are completed."""
+        await self._until(_ALL_COMPLETED, count, seconds)
+
+    async def until_settled(self, count: int, seconds: float) -> None:
+        """Until so many orders are completed or cancelled and nothing is under way any more."""
+        await self._until(_ALL_SETTLED, count, seconds)
+
+    async def _until(self, question: str, count: int, seconds: float) -> None:
         connection = await asyncpg.connect(self.dsn)
         try:
             async with asyncio.timeout(seconds):
-                while not await connection.fetchval(_ALL_COMPLETED, count):
+                while not await connection.fetchval(question, count):
                     self.check_running()
                     await asyncio.sleep(0.5)
         except TimeoutError:
@@ -258,9 +265,14 @@ class World:
 
 
 _ALL_COMPLETED = "SELECT (SELECT count(*) FROM order_progress WHERE state = 'completed') >= $1"
+_ALL_SETTLED = """
+SELECT (SELECT count(*) FROM order_progress WHERE state IN ('completed', 'cancelled')) >= $1
+   AND NOT EXISTS (SELECT FROM steps WHERE state NOT IN ('done', 'cancelled', 'failed'))
+   AND NOT EXISTS (SELECT FROM facts WHERE state IN ('waiting', 'early'))
+"""
 _OPEN = """
 SELECT s.connection, s.operation, s.state, s.error_code, count(*), min(o.number) AS example
-FROM steps s JOIN orders o USING (order_id) WHERE s.state NOT IN ('done', 'cancelled') GROUP BY 1, 2, 3, 4
+FROM steps s JOIN orders o USING (order_id) WHERE s.state NOT IN ('done', 'cancelled', 'failed') GROUP BY 1, 2, 3, 4
 UNION ALL
 SELECT f.connection, f.kind, f.state, f.cause, count(*), min(f.business_key) FROM facts f
 WHERE f.state NOT IN ('applied', 'ignored') GROUP BY 1, 2, 3, 4

@@ -10,8 +10,9 @@ import asyncio
 import os
 import random
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,17 +44,45 @@ OWN_FAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
 }  # fmt: skip
 
 
-async def place_orders(world: World, chance: random.Random, person: Person) -> dict[str, list[str]]:
+@dataclass(slots=True)
+class Placed:
+    """The channels' numbers. `declined`: the card is refused; `regretted`: the buyer cancels while it is under way."""
+
+    shop: list[str] = field(default_factory=list)
+    portal: list[str] = field(default_factory=list)
+    declined: set[str] = field(default_factory=set)
+    regretted: set[str] = field(default_factory=set)
+
+    @property
+    def all(self) -> set[str]:
+        return {*self.shop, *self.portal}
+
+
+async def place_orders(world: World, chance: random.Random, person: Person) -> Placed:
     """Orders at the shop (it tells us by webhook, and can be polled) and at the portal (it calls our API)."""
-    numbers: dict[str, list[str]] = {"shop": [], "portal": []}
+    placed = Placed()
     for start in range(0, ORDERS, PLACED_AT_ONCE):
         baskets: dict[str, list[dict[str, Any]]] = {"shop": [], "portal": []}
         for _ in range(min(PLACED_AT_ONCE, ORDERS - start)):
-            baskets["shop" if chance.random() < 0.6 else "portal"].append(make_basket(chance, **person.basket))
+            card = {"card_token": "tok_declined"} if chance.random() < 0.06 else {}
+            basket = make_basket(chance, **{**person.basket, **card})
+            baskets["shop" if chance.random() < 0.6 else "portal"].append(basket)
         for channel, orders in baskets.items():
             answer = await world.partners[channel].control("POST", "/_control/order", {"orders": orders})
-            numbers[channel] += answer["numbers"]
-    return numbers
+            (placed.shop if channel == "shop" else placed.portal).extend(answer["numbers"])
+            placed.declined.update(
+                number for number, basket in zip(answer["numbers"], orders, strict=True)
+                if basket["card_token"] == "tok_declined"
+            )  # fmt: skip
+    return placed
+
+
+async def regret(world: World, chance: random.Random, placed: Placed) -> None:
+    """Buyers of the shop change their minds, some before anything was done, some when goods are leaving."""
+    for number in chance.sample(placed.shop, max(2, len(placed.shop) // 10)):
+        await asyncio.sleep(chance.uniform(0, 2 * KILLS / max(2, len(placed.shop) // 10)))
+        await world.partners["shop"].control("POST", "/_control/cancel", {"number": number})
+        placed.regretted.add(number)
 
 
 async def test_killed_processes_and_misbehaving_partners_leave_each_effect_once(
@@ -69,80 +98,134 @@ async def test_killed_processes_and_misbehaving_partners_leave_each_effect_once(
         world.start_api()
         for _ in range(2):
             world.start_worker()
-        numbers = await place_orders(world, chance, person)
+        placed = await place_orders(world, chance, person)
+        regretting = asyncio.create_task(regret(world, random.Random(SEED), placed))
         killed = []
         for _ in range(KILLS):
             await asyncio.sleep(chance.uniform(0.5, 2.5))
             killed.append((await asyncio.to_thread(world.kill_one, chance)).partition("-")[0])
-        await world.until_completed(ORDERS, 90 + 3 * ORDERS)
+        await regretting
+        await world.until_settled(ORDERS, 90 + 3 * ORDERS)
         await asyncio.to_thread(world.stop_own)
         took = time.monotonic() - began
-        logs = await read_logs(world.partners)
-        judge(logs, numbers)
-        await judge_ledger(database_url, numbers)
+        ours = await our_numbers(database_url)
+        Judge(await read_logs(world.partners), placed, ours).judge()
         happened = await count_faults(world)
         assert not find_canaries(files_left(world), secrets_of(world, person), person.personal)
-    print(f"seed {SEED}: {ORDERS} orders in {took:.0f} s, killed {dict(Counter(killed))}, faults {happened}")
+    print(f"seed {SEED}: {ORDERS} orders in {took:.0f} s, {len(placed.declined)} declined, {len(placed.regretted)} "
+          f"cancelled by their buyers; killed {dict(Counter(killed))}; faults {happened}")  # fmt: skip
 
 
-def judge(logs: Mapping[str, Log], numbers: Mapping[str, list[str]]) -> None:
-    """What the receiving systems logged: everything once, and every cent."""
-    orders = [*numbers["shop"], *numbers["portal"]]
-    acknowledged = Counter(row["business_key"] for row in logs["shop"] if row["kind"] == "acknowledgment")
-    assert acknowledged == dict.fromkeys(numbers["shop"], 1)
-    answers = [row for row in logs["portal"] if row["kind"] == "answer"]
-    assert Counter(row["business_key"] for row in answers) == dict.fromkeys(numbers["portal"], 1)
-    assert {row["document"]["status"] for row in answers} <= {200, 201}
-    ours = {row["document"]["answer"]["number"] for row in answers}
-    ours |= {row["document"]["merchant_reference"] for row in logs["shop"] if row["kind"] == "acknowledgment"}
-    assert len(ours) == len(orders), "each order has one number of ours, and no two have the same"
-
-    instructions = Counter(row["business_key"] for row in logs["wms"] if row["kind"] == "instruction")
-    assert set(instructions.values()) == {1}
-    assert {number[:10] for number in instructions} == ours
-    shipments = [row["document"] for row in logs["wms"] if row["kind"] == "shipment"]
-    by_number = {document["number"]: document for document in shipments}
-    assert len(by_number) == len(shipments)
-
-    authorised = {row["document"]["id"]: row["document"] for row in logs["payment"] if row["kind"] == "authorisation"}
-    assert Counter(document["reference"] for document in authorised.values()) == dict.fromkeys(ours, 1)
-    captures: dict[str, list[int]] = defaultdict(list)
-    captured = [row for row in logs["payment"] if row["kind"] == "capture"]
-    assert Counter(row["business_key"] for row in captured) == dict.fromkeys(by_number, 1)
-    for row in captured:
-        captures[row["document"]["source"]].append(row["document"]["amount"])
-    for document in authorised.values():
-        assert sum(captures[document["id"]]) == document["amount"]
-
-    committed = Counter(row["business_key"] for row in logs["tax"] if row["kind"] == "transaction")
-    assert committed == dict.fromkeys(committed, 1)
-    assert len(committed) == len(shipments)
-
-    fulfilments = Counter(row["document"]["reference"] for row in logs["shop"] if row["kind"] == "fulfilment")
-    told = Counter(
-        row["document"]["event_id"] for row in logs["portal"] if row["kind"] == "status" and is_shipped(row)
-    )
-    assert set(fulfilments.values()) | set(told.values()) == {1}
-    assert len(fulfilments) + len(told) == len(shipments)
-
-    followed = Counter(row["business_key"] for row in logs["carrier"] if row["kind"] == "tracking")
-    packages = [package["tracking"] for document in shipments for package in document["packages"]]
-    assert followed == dict.fromkeys(packages, 1)
-
-
-def is_shipped(row: Mapping[str, Any]) -> bool:
-    return str(row["document"]["status"]) == "shipped"
-
-
-async def judge_ledger(dsn: str, numbers: Mapping[str, list[str]]) -> None:
+async def our_numbers(dsn: str) -> dict[str, str]:
+    """The channel's number -> ours; and the ledger has come to rest."""
     connection = await asyncpg.connect(dsn)
     try:
-        assert await connection.fetchval("SELECT count(*) FROM orders") == sum(map(len, numbers.values()))
         assert await connection.fetchval("SELECT count(*) FROM stock WHERE reserved <> 0") == 0
         assert await connection.fetchval("SELECT count(*) FROM steps WHERE state = 'quarantined'") == 0
-        assert await connection.fetchval("SELECT count(*) FROM facts WHERE state = 'quarantined'") == 0
+        rows = await connection.fetch("SELECT channel_number, number FROM orders")
+        parked = await connection.fetch("SELECT cause, count(*) FROM facts WHERE state = 'quarantined' GROUP BY 1")
     finally:
         await connection.close()
+    # A buyer who cancels when everything has left is answered by a person.
+    assert {row["cause"] for row in parked} <= {"cancellation_too_late"}
+    assert len({row["number"] for row in rows}) == len(rows)
+    return {row["channel_number"]: row["number"] for row in rows}
+
+
+class Judge:
+    """What the receiving systems logged: everything once, and every cent."""
+
+    def __init__(self, logs: Mapping[str, Log], placed: Placed, ours: Mapping[str, str]) -> None:
+        self._logs, self._placed, self._ours = logs, placed, ours
+        assert ours.keys() == placed.all
+        self._declined = {ours[number] for number in placed.declined}
+        self._regretted = {ours[number] for number in placed.regretted}
+        self._paying = set(ours.values()) - self._declined
+        self._shipments = {row["document"]["number"]: row["document"] for row in self._of("wms", "shipment")}
+        assert len(self._shipments) == len(self._of("wms", "shipment"))
+
+    def judge(self) -> None:
+        self._judge_channels()
+        self._judge_warehouse()
+        self._judge_money()
+        self._judge_parts()
+
+    def _of(self, partner: str, kind: str) -> Log:
+        return [row for row in self._logs[partner] if row["kind"] == kind]
+
+    def _judge_channels(self) -> None:
+        acknowledged = Counter(row["business_key"] for row in self._of("shop", "acknowledgment"))
+        assert set(acknowledged.values()) == {1}
+        never = acknowledged.keys() & self._placed.declined
+        assert not never
+        missing = set(self._placed.shop) - acknowledged.keys() - self._placed.declined - self._placed.regretted
+        assert not missing
+        answers = self._of("portal", "answer")
+        assert Counter(row["business_key"] for row in answers) == dict.fromkeys(self._placed.portal, 1)
+        assert {row["document"]["status"] for row in answers} <= {200, 201}
+        # A cancellation of ours is counted by the shop each time that it is sent.
+        cancelled = Counter(row["business_key"].partition("/")[0] for row in self._of("shop", "cancellation"))
+        assert set(cancelled.values()) <= {1}
+        assert cancelled.keys() >= self._placed.declined & set(self._placed.shop)
+        assert cancelled.keys() <= self._placed.declined | self._placed.regretted
+        told = [row["business_key"].partition("/")[0] for row in self._statuses("cancelled")]
+        assert Counter(told) == dict.fromkeys(self._placed.declined & set(self._placed.portal), 1)
+
+    def _statuses(self, status: str) -> Log:
+        return [row for row in self._of("portal", "status") if row["document"]["status"] == status]
+
+    def _judge_warehouse(self) -> None:
+        instructed = Counter(row["business_key"] for row in self._of("wms", "instruction"))
+        assert set(instructed.values()) == {1}
+        orders = {number[:10] for number in instructed}
+        assert orders <= self._paying
+        assert orders >= self._paying - self._regretted
+        wanted: Counter[tuple[str, str]] = Counter()
+        for row in self._of("wms", "instruction"):
+            for line in row["document"]["lines"]:
+                wanted[row["business_key"], line["line"]] += int(line["quantity"])
+        left: Counter[tuple[str, str]] = Counter()
+        for document in self._shipments.values():
+            for line in document["lines"]:
+                left[document["instruction"], line["line"]] += int(line["quantity"])
+        for row in self._of("wms", "cancellation"):
+            number = row["business_key"].partition("/")[0]
+            assert number[:10] in self._regretted
+            for line in row["document"]["lines"]:
+                left[number, line["line"]] += int(line["quantity"])
+        assert +left == wanted, "what was instructed has left or was called back, to the piece"
+
+    def _judge_money(self) -> None:
+        authorised = {row["document"]["id"]: row["document"] for row in self._of("payment", "authorisation")}
+        references = Counter(document["reference"] for document in authorised.values())
+        assert set(references.values()) == {1}
+        assert references.keys() <= self._paying
+        assert references.keys() >= self._paying - self._regretted
+        captured = self._of("payment", "capture")
+        assert Counter(row["business_key"] for row in captured) == dict.fromkeys(self._shipments, 1)
+        sums: Counter[str] = Counter()
+        for row in captured:
+            sums[row["document"]["source"]] += row["document"]["amount"]
+        voided = Counter(row["document"]["id"] for row in self._of("payment", "void"))
+        assert set(voided.values()) <= {1}
+        for identifier, document in authorised.items():
+            if document["reference"] not in self._regretted:
+                assert sums[identifier] == document["amount"]
+                assert identifier not in voided
+            elif not sums[identifier]:
+                assert identifier in voided, f"{document['reference']} was cancelled and is still authorised"
+            else:
+                assert identifier not in voided, f"{document['reference']} was paid and voided"
+
+    def _judge_parts(self) -> None:
+        committed = Counter(row["business_key"] for row in self._of("tax", "transaction"))
+        assert committed == dict.fromkeys(committed, 1)
+        assert len(committed) == len(self._shipments)
+        fulfilled = Counter(row["document"]["reference"] for row in self._of("shop", "fulfilment"))
+        told = Counter(row["document"]["details"]["shipment"] for row in self._statuses("shipped"))
+        assert fulfilled + told == dict.fromkeys(self._shipments, 1)
+        packages = [package["tracking"] for document in self._shipments.values() for package in document["packages"]]
+        assert Counter(row["business_key"] for row in self._of("carrier", "tracking")) == dict.fromkeys(packages, 1)
 
 
 async def count_faults(world: World) -> dict[str, int]:
