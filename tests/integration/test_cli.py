@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from crossdock.cli.demo import find_references, make_credentials, read_credentials
@@ -32,7 +33,7 @@ def ask(*arguments: str, home: Path, **environment: str) -> subprocess.Completed
 def test_version_and_help(tmp_path: Path) -> None:
     assert ask("--version", home=tmp_path).stdout.startswith("crossdock, version ")
     shown = ask("--help", home=tmp_path).stdout
-    commands = "run api worker status migrate orders replay connections sandbox config"
+    commands = "run api worker status migrate orders stock replay connections sandbox config"
     for command in commands.split():
         assert f"\n  {command} " in shown
     assert "Exit codes" in shown
@@ -121,3 +122,30 @@ def test_credentials_are_generated_once_and_private(tmp_path: Path) -> None:
         made.secrets
     )
     assert set(made.clients) == {"portal", "shop", "bazaar", "agora", "sales-app", "operator"}
+
+
+async def test_stock_explain_says_what_is_not_known_and_shows_a_sum(tmp_path: Path, database_url: str) -> None:
+    make_credentials(Home(tmp_path), ROOT / "crossdock.toml")
+
+    def explain(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return ask("stock", "explain", *arguments, home=tmp_path, CROSSDOCK_DATABASE_URL=database_url)
+
+    ran = explain("BOLT", "--channel", "none")
+    assert (ran.returncode, "There is no channel none." in ran.stderr) == (2, True), ran.stderr
+    ran = explain("BOLT", "--channel", "shop")
+    assert (ran.returncode, "There is no product BOLT." in ran.stderr) == (2, True), ran.stderr
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            "INSERT INTO products (sku, name, status, body, source, reported_at, changed)"
+            """ VALUES ('BOLT', 'Bolt', 'active', '{"base_unit": "C62"}', 'erp', now(), 1)"""
+        )
+        await connection.execute(
+            "INSERT INTO stock (sku, location, on_hand, reported, reserved, source, as_of, reported_at)"
+            " VALUES ('BOLT', 'HAM', 80, 80, 29, 'wms', now(), now())"
+        )
+    finally:
+        await connection.close()
+    assert "available at HAM" in explain("BOLT", "--channel", "portal").stdout
+    found = json.loads(explain("BOLT", "--channel", "portal", "--json").stdout)
+    assert found["availability"]["locations"][0]["reserved"] == "29"
