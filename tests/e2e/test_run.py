@@ -88,9 +88,9 @@ class Run:
         return self.process.wait(90)
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
-    return tmp_path_factory.mktemp("run") / "home", free_ports()
+@pytest.fixture
+def place(demonstration_place: tuple[Path, int]) -> tuple[Path, int]:
+    return demonstration_place
 
 
 @pytest.fixture
