@@ -14,4 +14,4 @@ class RetentionPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     At least a day: connectors that read everything again count the same row once a day.
     """
 
-    state_facts_hours: Annotated[float, msgspec.Meta(ge=24, le=24 * 3660)] = 48
+    state_facts_hours: Annotated[int, msgspec.Meta(ge=24, le=24 * 3660)] = 48
