@@ -20,7 +20,7 @@ import structlog
 from crossdock.engine.ports import Clock, OpenConnection
 from crossdock.kit.connector import Shown, StockLane, Submitted
 from crossdock.ledger import publications as ledger
-from crossdock.ledger.publications import ClaimedFigure, FedFigure, LeasedLane, Pace, RefusedFigure
+from crossdock.ledger.publications import ClaimedFigure, FedFigure, LeasedLane, Pace, RefusedFigure, TakenFigure
 from crossdock.model.errors import CrossdockError, Defect, InDoubt, Invalid, Misconfigured, Unavailable
 from crossdock.model.stock import StockFigure
 from crossdock.policy.stock import ChannelStock
@@ -164,7 +164,7 @@ class PublicationLane:
             return
         now = self._clock()
         if isinstance(answer, Submitted):
-            sent = [(row.sku, row.version, row.wanted) for row in figures]
+            sent = [TakenFigure(row.sku, row.version, row.wanted) for row in figures]
             async with self._pool.acquire() as connection, connection.transaction():
                 await ledger.submit_figures(connection, self.channel, answer.feed, sent, now)
             self._lane = LeasedLane(answer.feed, now, 0, self._lane.slice if self._lane else "")
@@ -221,7 +221,7 @@ class PublicationLane:
         wait = max((shown.wait_seconds for shown in answer), default=0.0)
         async with self._pool.acquire() as connection, connection.transaction():
             if taken:
-                rows = [(row.sku, row.version, row.figure) for row in taken]
+                rows = [TakenFigure(row.sku, row.version, row.figure) for row in taken]
                 await ledger.acknowledge_figures(connection, self.channel, rows, now, claimed_at)
                 await ledger.count_latency(connection, self.channel, now, [row.owner_at for row in taken])
             if refused:

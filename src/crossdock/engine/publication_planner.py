@@ -7,9 +7,9 @@ since the last round is one figure.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Final
 
 import asyncpg
@@ -17,14 +17,17 @@ import structlog
 
 from crossdock.engine.ports import Clock
 from crossdock.ledger import publications as ledger
+from crossdock.ledger import stock_stream
 from crossdock.ledger.inventory import Stockroom, read_stockroom
 from crossdock.ledger.publications import Change, Wanted
 from crossdock.policy.policy import Policy
+from crossdock.policy.stock import ChannelStock
 from crossdock.rules.availability import Terms, channel_terms, count_promise
 from crossdock.rules.publish import counts_for_itself, urgency_of
 
 NEWEST: Final = 800
 OLDEST: Final = 200
+BREATH: Final = 100
 # A silent place loses more with every hour, so what it still promises is counted again and again.
 STALE_SECONDS: Final = 60.0
 _log: Final = structlog.get_logger("crossdock.engine.publication_planner")
@@ -41,8 +44,10 @@ class PublicationPlanner:
         self._policy = policy
         self._clock = clock
         self._announce = announce
-        self._terms: Mapping[str, Terms] = {channel: channel_terms(policy, channel) for channel in channels}
-        self._with_supply = any(terms.backorder_days is not None for terms in self._terms.values())
+        self._channels = [
+            (channel, channel_terms(policy, channel), policy.stock.terms_of(channel)) for channel in channels
+        ]
+        self._with_supply = any(terms.backorder_days is not None for _, terms, _ in self._channels)
         self._stale: frozenset[tuple[str, str]] = frozenset()
         self._stale_counted_at: datetime | None = None
 
@@ -57,7 +62,8 @@ class PublicationPlanner:
                 # Taken before anything is read: the figures contain at least what was committed until now.
                 now = self._clock()
                 changes = await ledger.take_changes(connection, NEWEST, OLDEST)
-                due = await self._count(connection, changes, now) if self._terms else {}
+                await stock_stream.append(connection, sorted({change.sku for change in changes}))
+                due = await self._count(connection, changes, now) if self._channels else {}
         for channel in due:
             self._announce(channel)
         return len(changes)
@@ -66,6 +72,7 @@ class PublicationPlanner:
         """Places that fell silent or came back are counted anew, silent ones from time to time."""
         now = self._clock()
         async with self._pool.acquire() as connection:
+            await stock_stream.trim(connection)
             stale = await ledger.read_stale(connection)
             turned = stale ^ self._stale
             if turned:
@@ -85,34 +92,37 @@ class PublicationPlanner:
                 if component in owner_times:
                     owner_times[kit] = _earlier(owner_times.get(kit), owner_times[component])
         again = {(change.channel, change.sku) for change in changes if change.channel}
-        channels = list(self._terms)
+        channels = [channel for channel, _, _ in self._channels]
         room = await read_stockroom(connection, list(owner_times), channels, now, with_supply=self._with_supply)
-        wanted = [
-            found
-            for sku, owner_at in owner_times.items() if sku in room.products
-            for channel in channels
-            if (found := self._want(room, sku, channel, owner_at, now)) is not None
-        ]  # fmt: skip
-        marked = [_marked(row, again) for row in wanted]
-        return await ledger.place_wanted(connection, marked, now)
+        wanted: list[Wanted] = []
+        for place, (sku, owner_at) in enumerate(owner_times.items(), start=1):
+            if sku in room.products:
+                wanted += [
+                    _want(room, sku, channel, terms, stock, owner_at, now, again=(channel, sku) in again)
+                    for channel, terms, stock in self._channels
+                ]
+            if place % BREATH == 0:
+                # The worker's other tasks have their turn.
+                await asyncio.sleep(0)
+        return await ledger.place_wanted(connection, wanted, now)
 
-    def _want(
-        self, room: Stockroom, sku: str, channel: str, owner_at: datetime | None, now: datetime
-    ) -> Wanted | None:
-        item = room.saleable(sku, channel)
-        terms, stock = self._terms[channel], self._policy.stock.terms_of(channel)
-        promise = count_promise(item, terms, room.stale, now.date())
-        quantity, promise_on = promise.quantity, None
-        if promise.backorder > 0 and promise.promise_on is not None:
-            quantity += promise.backorder // item.unit_size
-            promise_on = promise.promise_on
-        again = counts_for_itself(item, promise, terms)
-        # Where no owner ever reported anything, nothing is known, and nothing is told.
-        known = promise.as_of is not None or quantity > 0
-        return Wanted(
-            channel, sku, item.unit, quantity.normalize() + Decimal(0), promise_on, urgency_of(item, promise, stock),
-            owner_at, again, offered=known and item.status != "unlisted",
-        )  # fmt: skip
+
+def _want(
+    room: Stockroom, sku: str, channel: str, terms: Terms, stock: ChannelStock, owner_at: datetime | None,
+    now: datetime, *, again: bool,
+) -> Wanted:  # fmt: skip
+    item = room.saleable(sku, channel)
+    promise = count_promise(item, terms, room.stale, now.date())
+    quantity, promise_on = promise.quantity, None
+    if promise.backorder > 0 and promise.promise_on is not None:
+        quantity += promise.backorder // item.unit_size
+        promise_on = promise.promise_on
+    # Where no owner ever reported anything, nothing is known, and nothing is told.
+    known = promise.as_of is not None or quantity > 0
+    return Wanted(
+        channel, sku, item.unit, quantity, promise_on, urgency_of(item, promise, stock), owner_at,
+        again or counts_for_itself(item, promise, terms), offered=known and item.status != "unlisted",
+    )  # fmt: skip
 
 
 def _owner_times(changes: Sequence[Change]) -> dict[str, datetime | None]:
@@ -126,10 +136,3 @@ def _owner_times(changes: Sequence[Change]) -> dict[str, datetime | None]:
 def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
     return other if one is None else one if other is None else min(one, other)
 
-
-def _marked(row: Wanted, again: set[tuple[str, str]]) -> Wanted:
-    if row.again or (row.channel, row.sku) not in again:
-        return row
-    return Wanted(
-        row.channel, row.sku, row.unit, row.quantity, row.promise_on, row.urgency, row.owner_at, True, row.offered
-    )

@@ -9,7 +9,9 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from crossdock.ledger.database import Connection, Queries
+import msgspec
+
+from crossdock.ledger.database import Connection, Queries, as_rows
 from crossdock.ledger.steps import SILENT_FOR
 
 _SQL: Final = Queries.load("publications")
@@ -24,8 +26,7 @@ class Change:
     channel: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True, gc=False):
     """What a channel should show. `again`: tell it even if it is the same figure. `offered` False: it does not sell
     this, so it is told only if it was told something before."""
 
@@ -55,6 +56,14 @@ class ClaimedFigure:
     urgency: int
 
 
+class TakenFigure(msgspec.Struct, frozen=True, gc=False):
+    """A figure as it was sent."""
+
+    sku: str
+    version: int
+    figure: Decimal
+
+
 @dataclass(frozen=True, slots=True)
 class FedFigure:
     """A figure that a feed carries."""
@@ -66,8 +75,9 @@ class FedFigure:
     owner_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedFigure:
+class RefusedFigure(msgspec.Struct, frozen=True, gc=False):
+    """A figure that the channel did not take, and when it is told again."""
+
     sku: str
     code: str
     message: str
@@ -120,12 +130,7 @@ async def find_kits(connection: Connection, components: Sequence[str]) -> dict[s
 
 async def place_wanted(connection: Connection, wanted: Sequence[Wanted], now: datetime) -> Counter[str]:
     """Write figures that differ or are to be told again; return how many became due, by channel."""
-    rows = await connection.fetch(
-        _SQL["place_wanted"], [row.channel for row in wanted], [row.sku for row in wanted],
-        [row.unit for row in wanted], [row.quantity for row in wanted], [row.promise_on for row in wanted],
-        [row.urgency for row in wanted], [row.owner_at for row in wanted], now,
-        [row.offered for row in wanted],
-    )  # fmt: skip
+    rows = await connection.fetch(_SQL["place_wanted"], as_rows(wanted), now)
     due = Counter(row[0] for row in rows)
     again = [row for row in wanted if row.again]
     if again:
@@ -191,21 +196,13 @@ async def claim_figures(
 
 
 async def acknowledge_figures(
-    connection: Connection, channel: str, taken: Sequence[tuple[str, int, Decimal]], now: datetime,
-    claimed_at: datetime,
-) -> None:  # fmt: skip
-    """`taken` are (SKU, version, figure)."""
-    await connection.execute(
-        _SQL["acknowledge_figures"], channel, [row[0] for row in taken], [row[1] for row in taken],
-        [row[2] for row in taken], now, claimed_at,
-    )  # fmt: skip
+    connection: Connection, channel: str, taken: Sequence[TakenFigure], now: datetime, claimed_at: datetime
+) -> None:
+    await connection.execute(_SQL["acknowledge_figures"], channel, as_rows(taken), now, claimed_at)
 
 
 async def refuse_figures(connection: Connection, channel: str, refused: Sequence[RefusedFigure]) -> None:
-    await connection.execute(
-        _SQL["refuse_figures"], channel, [row.sku for row in refused], [row.code for row in refused],
-        [row.message for row in refused], [row.due_at for row in refused], [row.parked for row in refused],
-    )  # fmt: skip
+    await connection.execute(_SQL["refuse_figures"], channel, as_rows(refused))
 
 
 async def count_latency(
@@ -220,12 +217,9 @@ async def count_latency(
 
 
 async def submit_figures(
-    connection: Connection, channel: str, feed: str, sent: Sequence[tuple[str, int, Decimal]], now: datetime
+    connection: Connection, channel: str, feed: str, sent: Sequence[TakenFigure], now: datetime
 ) -> None:
-    await connection.execute(
-        _SQL["submit_figures"], channel, feed, [row[0] for row in sent], [row[1] for row in sent],
-        [row[2] for row in sent],
-    )  # fmt: skip
+    await connection.execute(_SQL["submit_figures"], channel, feed, as_rows(sent))
     await connection.execute(_SQL["open_feed"], channel, feed, now)
 
 

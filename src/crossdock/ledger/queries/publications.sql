@@ -26,9 +26,9 @@ SELECT sku, components FROM products WHERE components && $1::text[];
 -- What the channels should show. Only a figure that differs becomes a new version; while the older one was not
 -- acknowledged it keeps the older one's place in the queue and the older owner's time.
 INSERT INTO publications AS p (channel, sku, unit, wanted, promise_on, urgency, owner_at, wanted_at, computed_at)
-SELECT channel, sku, unit, wanted, promise_on, urgency, coalesce(owner_at, 'infinity'), $8, $8
-FROM unnest($1::text[], $2::text[], $3::text[], $4::numeric[], $5::date[], $6::smallint[], $7::timestamptz[], $9::boolean[])
-  AS w (channel, sku, unit, wanted, promise_on, urgency, owner_at, offered)
+SELECT channel, sku, unit, quantity, promise_on, urgency, coalesce(owner_at, 'infinity'), $2, $2
+FROM json_to_recordset($1::json) AS w (channel text, sku text, unit text, quantity numeric, promise_on date,
+                                       urgency smallint, owner_at timestamptz, offered boolean)
 -- What a channel does not sell is no news, unless it was told otherwise before.
 WHERE offered OR EXISTS (SELECT FROM publications q WHERE q.channel = w.channel AND q.sku = w.sku)
 ORDER BY channel, sku
@@ -144,13 +144,14 @@ FROM picked ORDER BY place, urgency DESC;
 -- name: acknowledge_figures
 -- The channel shows these figures. A newer one that was counted meanwhile stays due, as of the moment of the claim.
 UPDATE publications p
-SET previous = p.acknowledged, acknowledged = d.figure, acknowledged_version = d.version, acknowledged_at = $5,
+SET previous = p.acknowledged, acknowledged = d.figure, acknowledged_version = d.version, acknowledged_at = $3,
     sent_version = d.version, feed = NULL, sent = NULL, attempt = 0, error_code = NULL, error_message = NULL,
     due_at = '-infinity',
-    owner_at = CASE WHEN p.wanted_version > d.version THEN $6::timestamptz ELSE p.owner_at END,
-    wanted_at = CASE WHEN p.wanted_version > d.version THEN $6::timestamptz ELSE p.wanted_at END
+    owner_at = CASE WHEN p.wanted_version > d.version THEN $4::timestamptz ELSE p.owner_at END,
+    wanted_at = CASE WHEN p.wanted_version > d.version THEN $4::timestamptz ELSE p.wanted_at END
 FROM (
-    SELECT q.sku, d.version, d.figure FROM unnest($2::text[], $3::bigint[], $4::numeric[]) AS d (sku, version, figure)
+    SELECT q.sku, d.version, d.figure
+    FROM json_to_recordset($2::json) AS d (sku text, version bigint, figure numeric)
     JOIN publications q ON q.channel = $1 AND q.sku = d.sku
     ORDER BY q.sku FOR UPDATE OF q
 ) AS d
@@ -163,8 +164,7 @@ SET attempt = p.attempt + 1, error_code = d.code, error_message = d.message, due
     feed = NULL, sent = NULL
 FROM (
     SELECT q.sku, d.code, d.message, d.due_at, d.parked
-    FROM unnest($2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::boolean[])
-      AS d (sku, code, message, due_at, parked)
+    FROM json_to_recordset($2::json) AS d (sku text, code text, message text, due_at timestamptz, parked boolean)
     JOIN publications q ON q.channel = $1 AND q.sku = d.sku
     ORDER BY q.sku FOR UPDATE OF q
 ) AS d
@@ -181,7 +181,8 @@ ON CONFLICT (channel, minute, bucket) DO UPDATE SET count = l.count + EXCLUDED.c
 -- The partner works on a feed with these figures.
 UPDATE publications p SET feed = $2, sent_version = d.version, sent = d.figure
 FROM (
-    SELECT q.sku, d.version, d.figure FROM unnest($3::text[], $4::bigint[], $5::numeric[]) AS d (sku, version, figure)
+    SELECT q.sku, d.version, d.figure
+    FROM json_to_recordset($3::json) AS d (sku text, version bigint, figure numeric)
     JOIN publications q ON q.channel = $1 AND q.sku = d.sku
     ORDER BY q.sku FOR UPDATE OF q
 ) AS d
