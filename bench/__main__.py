@@ -9,11 +9,12 @@ import asyncio
 import os
 import sys
 import time
+from pathlib import Path
 
 import asyncpg
 
 from bench.measures import MEASURES
-from bench.report import Result, keep, table, versions, write_document
+from bench.report import RESULTS, Result, keep, table, versions, write_document
 from bench.server import open_server
 
 
@@ -21,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("measures", nargs="*", metavar="measure", help=f"any of {', '.join(MEASURES)}")
     parser.add_argument("--size", type=float, default=float(os.environ.get("CROSSDOCK_BENCH_SIZE", "1")))
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where latest.jsonl and history.jsonl are kept")
     parser.add_argument("--no-document", action="store_true", help="leave docs/benchmarks.md as it is")
     given = parser.parse_args()
     wanted = given.measures or list(MEASURES)
@@ -40,7 +42,7 @@ def main() -> None:
             results = MEASURES[name].run(server, given.size)
             del left[name]
             # Kept at once: what comes later may fail.
-            rows = keep(results, order)
+            rows = keep(results, order, given.results)
             fresh += results
             _say(f"      took {time.monotonic() - began:.0f} s")
     _say(table(fresh))

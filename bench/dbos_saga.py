@@ -1,5 +1,7 @@
 """DBOS on the same PostgreSQL: its bare saga, an order accepted durably, five steps, completion. No domain.
 
+`python -m bench.dbos_saga dbos <dsn> <size>` is one run.
+
 The form is the one its documentation names for throughput: asynchronous workflows with an identifier of their own
 (idempotent), started directly in the process that runs them (no queue to poll), as many at once as help. Each workflow
 commits its start with its input, each step its result, the workflow its end: the promises of our path.
@@ -12,6 +14,9 @@ import time
 from typing import Any
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
+
+from bench.run_one import main
+from bench.world import make_arrivals
 
 STEPS = 5
 IN_FLIGHT = 50
@@ -35,7 +40,7 @@ async def saga(number: str, body: str) -> str:
 _log: list[tuple[str, int]] = []
 
 
-async def run_dbos_saga(dsn: str, orders: int, body: bytes) -> float:
+async def run_dbos_saga(dsn: str, orders: int) -> float:
     """Orders a second, from the first start to the last completion."""
     config: DBOSConfig = {
         "name": "bench", "application_version": "bench",
@@ -45,7 +50,7 @@ async def run_dbos_saga(dsn: str, orders: int, body: bytes) -> float:
     DBOS(config=config)
     DBOS.launch()
     try:
-        text = body.decode()
+        text = make_arrivals(0, 1)[0].raw.decode()
         await asyncio.gather(*(_start(f"warm-{number}", text) for number in range(20)))
         _log.clear()
         room = asyncio.Semaphore(IN_FLIGHT)
@@ -69,3 +74,8 @@ async def _start(number: str, body: str) -> None:
         state = await saga(number, body)
     if state != "completed":
         raise RuntimeError(f"{number} ended as {state}")
+
+
+if __name__ == "__main__":
+    # A module of its own, because only `make bench` installs DBOS.
+    main({"dbos": run_dbos_saga})

@@ -30,10 +30,12 @@ class Measure:
     seconds: int
 
 
-def run(server: str, measure: str, size: float, *, migrated: bool = True) -> dict[str, float]:
+def run(
+    server: str, measure: str, size: float, *, migrated: bool = True, module: str = "bench.run_one"
+) -> dict[str, float]:
     """One run in a fresh process on a fresh database."""
     dsn = asyncio.run(fresh_database(server, migrated=migrated))
-    command = [sys.executable, "-m", "bench.run_one", measure, dsn, str(max(1, int(size)))]
+    command = [sys.executable, "-m", module, measure, dsn, str(max(1, int(size)))]
     ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=1800)
     figures: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
     sys.stdout.write(f"  {measure}: {json.dumps(figures)}, load {os.getloadavg()[0]:.1f}\n")
@@ -61,7 +63,7 @@ def order_path(server: str, size: float) -> list[Result]:
 def dbos(server: str, size: float) -> list[Result]:
     """Our whole path against DBOS's bare saga, in turn on the same server."""
     ours = [run(server, "order_path", 1500 * size)]
-    theirs = run(server, "dbos", 600 * size, migrated=False)
+    theirs = run(server, "dbos", 600 * size, migrated=False, module="bench.dbos_saga")
     ours.append(run(server, "order_path", 1500 * size))
     value = _median(ours, "value")
     return [make_result(

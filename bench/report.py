@@ -50,22 +50,21 @@ versions: dict[str, str] = {"python": platform.python_version()}
 versions.update({name: version(name) for name in LIBRARIES})
 
 
-def keep(results: Sequence[Result], order: Sequence[str]) -> list[Result]:
+def keep(results: Sequence[Result], order: Sequence[str], directory: Path = RESULTS) -> list[Result]:
     """Put `results` into the latest ones, in the order of the measures, and append them to the history."""
-    RESULTS.mkdir(exist_ok=True)
-    latest = RESULTS / "latest.jsonl"
-    rows = {row["id"]: row for row in read_latest()}
+    directory.mkdir(parents=True, exist_ok=True)
+    latest = directory / "latest.jsonl"
+    rows = {row["id"]: row for row in read_latest(latest)}
     rows.update({row["id"]: row for row in results})
     ranked = sorted(rows.values(), key=lambda row: order.index(row["id"]) if row["id"] in order else len(order))
     latest.write_text("".join(json.dumps(row) + "\n" for row in ranked), encoding="utf-8")
     commit, now = _commit(), datetime.now(UTC).isoformat(timespec="seconds")
-    with (RESULTS / "history.jsonl").open("a", encoding="utf-8") as history:
+    with (directory / "history.jsonl").open("a", encoding="utf-8") as history:
         history.writelines(json.dumps({"commit": commit, "date": now, **row}) + "\n" for row in results)
     return ranked
 
 
-def read_latest() -> list[Result]:
-    latest = RESULTS / "latest.jsonl"
+def read_latest(latest: Path) -> list[Result]:
     if not latest.exists():
         return []
     return [json.loads(line) for line in latest.read_text(encoding="utf-8").splitlines()]
