@@ -101,8 +101,7 @@ class Runner:
         wanted = []
         longest = 0.0
         for lane in self._lanes.values():
-            slots = lane.operation.batch_max * min(lane.operation.concurrency, lane.connection.concurrency)
-            free = slots - self._in_flight[lane.key]
+            free = self._free_slots(lane)
             if free > 0:
                 wanted.append((*lane.key, free))
                 longest = max(longest, lane.operation.timeout_seconds)
@@ -116,6 +115,10 @@ class Runner:
             needy = {step.order_id for step in steps if step.needy}
             results = await ledger.read_results(connection, sorted(needy)) if needy else {}
         return [(step, results.get(step.order_id, {})) for step in steps]
+
+    def _free_slots(self, lane: _Lane) -> int:
+        slots = lane.operation.batch_max * min(lane.operation.concurrency, lane.connection.concurrency)
+        return slots - self._in_flight[lane.key]
 
     def _by_lane(
         self, claimed: Sequence[tuple[ClaimedStep, Mapping[str, bytes]]]
@@ -144,9 +147,10 @@ class Runner:
         ended_at = self._clock()
         for (step, _), call, answer in zip(batch, calls, answers, strict=True):
             self._ended.put_nowait(Ended(step, lane.operation, answer, tuple(call.exchanges), started, ended_at))
+        if self._free_slots(lane) <= 0:
+            self._room.set()
         self._in_flight[lane.key] -= len(batch)
         self.performed += len(batch)
-        self._room.set()
 
     async def _answers(
         self, lane: _Lane, calls: Sequence[Call], doubts: Sequence[bool]

@@ -11,7 +11,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from crossdock.ledger.database import Connection, Queries
+import msgspec
+
+from crossdock.ledger.database import Connection, Queries, as_rows
 from crossdock.model.stock import InboundSupply, StockMovement
 from crossdock.rules.balances import BalanceRow
 from crossdock.rules.ownership import NO_OWNERS, Ownership
@@ -167,13 +169,25 @@ async def ship(connection: Connection, departures: Sequence[Departure], now: dat
     if not departures:
         return
     rows = [
-        (
+        _DepartureRow(
             row.order_id, row.line, row.location, row.sku, row.quantity, row.shipment or f"order:{row.order_id}",
             row.at, row.connection, ownership.told_by.get(row.location, ""),
         )
         for row in departures
     ]  # fmt: skip
-    await connection.execute(_SQL["ship_stock"], *columns_of(rows, 9), *rule_columns(ownership), now)
+    await connection.execute(_SQL["ship_stock"], as_rows(rows), *rule_columns(ownership), now)
+
+
+class _DepartureRow(msgspec.Struct, frozen=True, gc=False):
+    order_id: int
+    line: str
+    location: str
+    sku: str
+    quantity: Decimal
+    shipment: str
+    at: datetime
+    connection: str
+    told_by: str
 
 
 async def release(

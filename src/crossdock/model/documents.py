@@ -13,7 +13,7 @@ from crossdock.model.errors import Invalid
 from crossdock.model.values import Money
 
 
-class Address(msgspec.Struct, frozen=True, omit_defaults=True):
+class Address(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Where goods or papers go. Personal data: never logged."""
 
     name: str
@@ -26,7 +26,7 @@ class Address(msgspec.Struct, frozen=True, omit_defaults=True):
     gln: str = ""
 
 
-class Pack(msgspec.Struct, frozen=True, omit_defaults=True):
+class Pack(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A packaging level: one `unit` holds `base_quantity` base units exactly."""
 
     unit: str
@@ -34,14 +34,14 @@ class Pack(msgspec.Struct, frozen=True, omit_defaults=True):
     gtin: str = ""
 
 
-class Component(msgspec.Struct, frozen=True):
+class Component(msgspec.Struct, frozen=True, gc=False):
     """`quantity` base units of `sku` go into one base unit of the kit."""
 
     sku: str
     quantity: Decimal
 
 
-class Product(msgspec.Struct, frozen=True, omit_defaults=True):
+class Product(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What is sold. `packs` includes the base unit with quantity 1. With `components` it is a kit: it has no stock of
     its own. `safety_stock` base units of it are never promised, over all locations."""
 
@@ -56,7 +56,7 @@ class Product(msgspec.Struct, frozen=True, omit_defaults=True):
     safety_stock: Decimal = Decimal(0)
 
 
-class Customer(msgspec.Struct, frozen=True, omit_defaults=True):
+class Customer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A business account. `receivable` is what its posted, unpaid invoices add up to at `receivable_as_of`."""
 
     code: str
@@ -73,7 +73,7 @@ class Customer(msgspec.Struct, frozen=True, omit_defaults=True):
     addresses: tuple[Address, ...] = ()
 
 
-class PriceAgreement(msgspec.Struct, frozen=True, omit_defaults=True):
+class PriceAgreement(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A contract price per base unit for a customer or a price group (exactly one of the two is set)."""
 
     agreement: str

@@ -15,7 +15,7 @@ from crossdock.model.orders import OrderPlaced
 from crossdock.model.stock import InboundSupply, InventoryBalance, StockMovement
 
 
-class OrderPaid(msgspec.Struct, frozen=True, omit_defaults=True):
+class OrderPaid(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The channel reports the buyer's payment; may arrive before the order."""
 
     channel_number: str
@@ -23,13 +23,13 @@ class OrderPaid(msgspec.Struct, frozen=True, omit_defaults=True):
     paid_at: datetime
 
 
-class CancellationRequested(msgspec.Struct, frozen=True, omit_defaults=True):
+class CancellationRequested(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     channel_number: str
     requested_at: datetime
     reason: str = ""
 
 
-class FulfilmentShorted(msgspec.Struct, frozen=True, omit_defaults=True):
+class FulfilmentShorted(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The warehouse could not pick `quantity` (base units) of a SKU of an instruction and will not ship it."""
 
     fulfilment_number: str
@@ -41,12 +41,12 @@ class FulfilmentShorted(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
-class DeliveryReported(msgspec.Struct, frozen=True, omit_defaults=True):
+class DeliveryReported(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     tracking: str
     delivered_at: datetime
 
 
-class BalancesReported(msgspec.Struct, frozen=True, omit_defaults=True):
+class BalancesReported(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Absolute balances from one reporter. `complete`: everything that it has at the locations named in it.
 
     A report in several facts names its `snapshot` and how many `parts` that has; only all of them are complete.
@@ -59,13 +59,13 @@ class BalancesReported(msgspec.Struct, frozen=True, omit_defaults=True):
     parts: int = 1
 
 
-class StockMoved(msgspec.Struct, frozen=True, omit_defaults=True):
+class StockMoved(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Deltas, each with its own key."""
 
     movements: tuple[StockMovement, ...]
 
 
-class SupplyReported(msgspec.Struct, frozen=True, omit_defaults=True):
+class SupplyReported(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What purchase orders will still bring, absolute per line, as of a time."""
 
     supplies: tuple[InboundSupply, ...]
@@ -89,7 +89,7 @@ FACT_BODIES: Final[Mapping[str, Any]] = MappingProxyType({
 """Fact kind -> type of its canonical body."""
 
 
-class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
+class Fact(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Something that arrived, translated. Unique by (connection, kind, business_key, version).
 
     `subject` is what the fact is about, in the sender's words (for order facts the channel's order number, for
@@ -111,7 +111,7 @@ UNTRANSLATED: Final = "arrival.untranslated"
 """The kind of a fact whose payload is kept because it could not be translated; its body is an `Untranslated`."""
 
 
-class Untranslated(msgspec.Struct, frozen=True, omit_defaults=True):
+class Untranslated(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Why a payload could not be translated, and who translates it when it is replayed: a feed or the webhook."""
 
     source: str
@@ -122,7 +122,7 @@ class Untranslated(msgspec.Struct, frozen=True, omit_defaults=True):
     headers: dict[str, str] = {}
 
 
-class EventDraft(msgspec.Struct, frozen=True):
+class EventDraft(msgspec.Struct, frozen=True, gc=False):
     """What happened in the business, past tense; the ledger gives it its place in the document's history."""
 
     type: str
@@ -132,7 +132,7 @@ class EventDraft(msgspec.Struct, frozen=True):
 StepState = Literal["waiting", "ready", "sending", "in_doubt", "done", "cancelled", "failed", "quarantined"]
 
 
-class StepDraft(msgspec.Struct, frozen=True):
+class StepDraft(msgspec.Struct, frozen=True, gc=False):
     """One thing to be done at one system. `name` is unique in the order; `needs` are names that must be done first.
 
     The idempotency key towards the partner is "<order number>/<name>".

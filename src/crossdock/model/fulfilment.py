@@ -12,13 +12,13 @@ from crossdock.model.documents import Address
 from crossdock.model.values import Money, Quantity
 
 
-class FulfilmentLine(msgspec.Struct, frozen=True):
+class FulfilmentLine(msgspec.Struct, frozen=True, gc=False):
     line: str
     sku: str
     quantity: Quantity
 
 
-class FulfilmentOrder(msgspec.Struct, frozen=True, omit_defaults=True):
+class FulfilmentOrder(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The instruction to one warehouse (X12 940). `number` = order number + "-" + warehouse (+ "-" + release)."""
 
     number: str
@@ -29,13 +29,13 @@ class FulfilmentOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     service: str = "standard"
 
 
-class Package(msgspec.Struct, frozen=True, omit_defaults=True):
+class Package(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     sscc: str
     tracking: str = ""
     carrier: str = ""
 
 
-class ShippedLine(msgspec.Struct, frozen=True, omit_defaults=True):
+class ShippedLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What left, in base units. `line` may be "" when the warehouse only names the SKU: we correlate."""
 
     sku: str
@@ -43,7 +43,7 @@ class ShippedLine(msgspec.Struct, frozen=True, omit_defaults=True):
     line: str = ""
 
 
-class Shipment(msgspec.Struct, frozen=True, omit_defaults=True):
+class Shipment(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Goods that left a warehouse; the body of a `shipment.confirmed` fact. `number` is the warehouse's own."""
 
     number: str
@@ -54,7 +54,7 @@ class Shipment(msgspec.Struct, frozen=True, omit_defaults=True):
     packages: tuple[Package, ...] = ()
 
 
-class PartLine(msgspec.Struct, frozen=True):
+class PartLine(msgspec.Struct, frozen=True, gc=False):
     """One order line's part in a shipment: base units, net and tax amount of exactly this part."""
 
     line: str
@@ -65,7 +65,7 @@ class PartLine(msgspec.Struct, frozen=True):
     tax_code: str
 
 
-class ShipmentPart(msgspec.Struct, frozen=True, omit_defaults=True):
+class ShipmentPart(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A shipment correlated to the order's lines, with its money; the payload of each step that follows it."""
 
     shipment: str
@@ -82,7 +82,7 @@ class ShipmentPart(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.net + self.tax
 
 
-class Invoice(msgspec.Struct, frozen=True, omit_defaults=True):
+class Invoice(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Posted by the ERP for one shipment part."""
 
     number: str
@@ -93,7 +93,7 @@ class Invoice(msgspec.Struct, frozen=True, omit_defaults=True):
     posted_at: datetime
 
 
-class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
+class Payment(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A movement of money at the payment provider for an order."""
 
     kind: Literal["authorisation", "capture", "void", "refund"]

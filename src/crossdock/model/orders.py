@@ -17,14 +17,14 @@ PaymentMethod = Literal["terms", "card", "collected"]
 """terms: on account, invoiced. card: we authorise and capture. collected: the channel collects (marketplace)."""
 
 
-class PaymentIntent(msgspec.Struct, frozen=True, omit_defaults=True):
+class PaymentIntent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """How the buyer pays. `token` is a payment provider's token, never a card number."""
 
     method: PaymentMethod
     token: str = ""
 
 
-class PlacedLine(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class PlacedLine(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """A line as the channel sent it: `sku` or `gtin`; `unit_price` (net of tax, per `quantity.unit`) or "price me"."""
 
     line: str
@@ -36,7 +36,7 @@ class PlacedLine(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     note: str = ""
 
 
-class OrderPlaced(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class OrderPlaced(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """The body of an `order.placed` fact and of `POST /v1/orders`. `placed_at` keeps the channel's own offset.
     `reservation` is what the cart holds: the order takes it over."""
 
@@ -56,7 +56,7 @@ class OrderPlaced(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     reservation: str = ""
 
 
-class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Why something was refused or held: field, rule, who must act, what to do next. `line` is "" for the order."""
 
     code: str
@@ -67,7 +67,7 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     field: str = ""
 
 
-class PriceProvenance(msgspec.Struct, frozen=True, omit_defaults=True):
+class PriceProvenance(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Where the line's price comes from: `source` is contract, list or channel; all prices per base unit."""
 
     source: Literal["contract", "list", "channel"]
@@ -79,14 +79,14 @@ class PriceProvenance(msgspec.Struct, frozen=True, omit_defaults=True):
     priced_on: date | None = None
 
 
-class Allocation(msgspec.Struct, frozen=True):
+class Allocation(msgspec.Struct, frozen=True, gc=False):
     """`quantity` base units promised from `location`."""
 
     location: str
     quantity: Decimal
 
 
-class OrderLine(msgspec.Struct, frozen=True, omit_defaults=True):
+class OrderLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """An accepted line. `quantity` is in base units; `ordered` is as the buyer asked; `unit_price` per base unit, net;
     `amount` = quantity x unit_price rounded half up once. `components` are those of a kit when it was accepted;
     `allocations` count the kit, stock is held of the components."""
@@ -105,7 +105,7 @@ class OrderLine(msgspec.Struct, frozen=True, omit_defaults=True):
     components: tuple[Component, ...] = ()
 
 
-class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+class Order(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A customer's commitment to buy, as accepted by us. Never changes; progress is kept beside it."""
 
     order_id: int
@@ -132,7 +132,7 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     note: str = ""
 
 
-class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
+class Hold(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A business stop: `cause` groups holds in the console, `reasons` say it in sentences."""
 
     cause: str
@@ -142,7 +142,7 @@ class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
     reasons: tuple[Reason, ...] = ()
 
 
-class LineProgress(msgspec.Struct, frozen=True, omit_defaults=True):
+class LineProgress(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Base units. ordered = open + shipped + backordered + cancelled; `open` is derived, so it always holds."""
 
     ordered: Decimal
@@ -155,7 +155,7 @@ class LineProgress(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.ordered - self.shipped - self.backordered - self.cancelled
 
 
-class LineTax(msgspec.Struct, frozen=True, omit_defaults=True):
+class LineTax(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The tax engine's word on a line: `amount` for the whole ordered quantity."""
 
     code: str
@@ -163,7 +163,7 @@ class LineTax(msgspec.Struct, frozen=True, omit_defaults=True):
     amount: Decimal
 
 
-class OrderProgress(msgspec.Struct, frozen=True, omit_defaults=True):
+class OrderProgress(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """How far an order has come. `milestones` maps a milestone's name to when it was reached (ISO 8601, UTC)."""
 
     state: OrderState
@@ -177,7 +177,7 @@ class OrderProgress(msgspec.Struct, frozen=True, omit_defaults=True):
     paid: bool = False
 
 
-class OrderAcknowledgment(msgspec.Struct, frozen=True, omit_defaults=True):
+class OrderAcknowledgment(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Our answer to a placed order: accepted, held or refused, every reason by line."""
 
     number: str

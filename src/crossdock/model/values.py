@@ -26,14 +26,14 @@ def _decimals(value: Decimal) -> int:
     return -exponent if isinstance(exponent, int) and exponent < 0 else 0
 
 
-class Quantity(msgspec.Struct, frozen=True):
+class Quantity(msgspec.Struct, frozen=True, gc=False):
     """A number of units (`unit`: UN/ECE Rec 20)."""
 
     value: Decimal
     unit: str
 
 
-class Money(msgspec.Struct, frozen=True):
+class Money(msgspec.Struct, frozen=True, gc=False):
     """An amount in major units of an ISO 4217 currency."""
 
     amount: Decimal

@@ -16,7 +16,7 @@ from crossdock.model.fulfilment import Invoice, Payment, ShipmentPart
 from crossdock.model.orders import OrderProgress
 
 
-class StockEffect(msgspec.Struct, frozen=True):
+class StockEffect(msgspec.Struct, frozen=True, gc=False):
     """`ship`: the goods left, on hand and reservation fall. `release`: the reservation falls, the goods stay.
     `reserve`: more is held.
 
@@ -30,7 +30,7 @@ class StockEffect(msgspec.Struct, frozen=True):
     quantity: Decimal
 
 
-class StepView(msgspec.Struct, frozen=True):
+class StepView(msgspec.Struct, frozen=True, gc=False):
     """What rules may know of a step that exists."""
 
     name: str
@@ -39,7 +39,7 @@ class StepView(msgspec.Struct, frozen=True):
     state: str
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """`cancel_steps` names steps that are dropped if they have not begun. `credit_released` leaves the open orders of
     the customer's account; what `invoices` add to its open invoices the ledger derives from them."""
 

@@ -119,13 +119,13 @@ WHERE inbound_supply.as_of <= EXCLUDED.as_of;
 -- Goods left: the departure is remembered and, where the balance lacks it, on hand falls; as much of the reservation as
 -- there was is used up. What the owner's books had as an order already leaves those books' commitment, not twice.
 WITH rule AS (
-    SELECT * FROM unnest($10::text[], $11::text[], $12::boolean[], $13::interval[]) AS r (location, source, told, skew)
+    SELECT * FROM unnest($2::text[], $3::text[], $4::boolean[], $5::interval[]) AS r (location, source, told, skew)
 ), given AS (
     SELECT order_id, line, location, sku, sum(quantity) AS quantity, min(shipment) AS shipment, min(at) AS at,
            min(connection) AS connection, min(told_by) AS told_by
-    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::numeric[], $6::text[], $7::timestamptz[],
-                $8::text[], $9::text[])
-      AS e (order_id, line, location, sku, quantity, shipment, at, connection, told_by)
+    FROM json_to_recordset($1::json)
+      AS e (order_id bigint, line text, location text, sku text, quantity numeric, shipment text, at timestamptz,
+            connection text, told_by text)
     GROUP BY order_id, line, location, sku
 ), held AS (
     SELECT g.*, least(g.quantity, coalesce(r.committed, 0)) AS booked,
@@ -152,11 +152,11 @@ WITH rule AS (
            CASE WHEN d.told_by = '' THEN d.at ELSE coalesce((
                SELECT max(t.done_at) FROM steps t
                WHERE t.order_id = d.order_id AND t.operation = d.told_by AND t.state = 'done' AND t.name NOT LIKE '%:%'
-           ), 'infinity'::timestamptz) END, d.order_id, $14::timestamptz
+           ), 'infinity'::timestamptz) END, d.order_id, $6::timestamptz
     FROM departed d WHERE d.quantity > d.booked
     UNION ALL
     SELECT d.connection, d.shipment || '/committed', d.sku, d.location, -b.booked, 'departure', d.at, b.at, d.order_id,
-           $14::timestamptz
+           $6::timestamptz
     FROM departed d JOIN books b USING (order_id, sku, location)
     ON CONFLICT DO NOTHING
     RETURNING kind, sku, location, quantity, at, happened_at
