@@ -100,7 +100,7 @@ def test_the_demonstrations_configuration_is_fine(tmp_path: Path) -> None:
 def test_problems_come_with_line_and_next_action(tmp_path: Path) -> None:
     broken = tmp_path / "crossdock.toml"
     text = (ROOT / "crossdock.toml").read_text(encoding="utf-8")
-    broken.write_text(text.replace('price_beyond = "hold"', 'price_beyond = "shout"'), encoding="utf-8")
+    broken.write_text(text.replace('price_beyond = "hold"', 'price_beyond = "shout"', 1), encoding="utf-8")
     ran = ask("config", "check", str(broken), "--json", home=tmp_path)
     (problem,) = json.loads(ran.stdout)["problems"]
     assert ran.returncode == 3
