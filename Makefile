@@ -15,6 +15,7 @@ export PYTHONUNBUFFERED := 1
 ORDERS_PER_SECOND ?=
 DURATION ?=
 PYTEST_ARGUMENTS ?=
+MEASURES ?=
 
 # The first interpreter that is new enough; PYTHON=/path/to/python overrides it.
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 python; do \
@@ -125,8 +126,8 @@ test: lint types contracts browser erp ## Everything: lint, types, import contra
 	CROSSDOCK_TEST_TRYTON_VENV=$(CURDIR)/.crossdock/tryton-venv $(BIN)/pytest $(PYTEST_ARGUMENTS)
 
 .PHONY: bench
-bench: $(VENV)/.bench ## Measure; writes bench/results/latest.jsonl
-	@$(BIN)/python -m bench
+bench: $(VENV)/.bench ## Measure; writes bench/results/latest.jsonl; MEASURES="drain memory" is optional
+	@$(BIN)/python -m bench $(MEASURES)
 
 # ------------------------------------------------------------------ upkeep
 .PHONY: requirements
