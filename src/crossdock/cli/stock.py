@@ -1,16 +1,21 @@
-"""`crossdock stock`: what may be promised, and why."""
+"""`crossdock stock`: what may be promised, and why; balances from files."""
 
 from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
 
 import click
 
 from crossdock.app import Application
-from crossdock.cli.exits import HELP
+from crossdock.cli.exits import HELP, REFUSED
 from crossdock.cli.explanation import explain_lines
-from crossdock.cli.output import finish, show_json
+from crossdock.cli.output import finish, say, show_json
 from crossdock.cli.serve import with_application
+from crossdock.cli.stock_file import load_file
 from crossdock.kit.masking import printable
 from crossdock.ledger.inventory import Holder, read_holders, read_price_group, read_stockroom
+from crossdock.ledger.stock_load import Loaded
 from crossdock.model.errors import Invalid
 from crossdock.model.stock import ChannelAvailability
 from crossdock.rules.availability import channel_terms, explain_availability
@@ -18,7 +23,7 @@ from crossdock.rules.availability import channel_terms, explain_availability
 
 @click.group(epilog=HELP)
 def stock() -> None:
-    """Look at stock: what may be promised, and why."""
+    """Look at stock: what may be promised, and why; load balances."""
 
 
 @stock.command()
@@ -39,6 +44,54 @@ def explain(sku: str, channel: str, customer: str, configuration: str, as_json: 
         return
     for line in explain_lines(why, holders):
         click.echo(printable(line))
+
+
+@stock.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--source", required=True, help="The connection whose balances these are.")
+@click.option("--complete", is_flag=True, help="What the file does not name is not there.")
+@click.option("--as-of", "as_of", default="", help="For rows without a time of their own; default now.")
+@click.option("--rejects", type=click.Path(dir_okay=False, path_type=Path), help="Default: FILE.rejects.csv.")
+@click.option("--believe", is_flag=True, help="Take it although it looks too wild to be true.")
+@click.option("--config", "configuration", default="")
+@click.option("--json", "as_json", is_flag=True)
+def load(
+    file: Path, source: str, complete: bool, as_of: str, rejects: Path | None, believe: bool, configuration: str,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Take balances from a CSV file: sku,location,on_hand,unit,as_of,quality_hold,damaged,in_transit,lot,expires_on."""
+    wrong = rejects or file.with_name(f"{file.name}.rejects.csv")
+
+    async def work(application: Application) -> Loaded:
+        time = _read_time(as_of)
+        return await load_file(application, file, source, time, wrong, complete=complete, believe=believe)
+
+    loaded = finish(with_application(configuration, work))
+    if not loaded.rejected:
+        wrong.unlink(missing_ok=True)
+    if as_json:
+        show_json({"loaded": loaded, "rejects": str(wrong) if loaded.rejected else ""})
+    else:
+        say(f"{loaded.rows} rows: {loaded.taken} taken, {loaded.rejected} rejected, {loaded.foreign} of places that "
+            f"{source} does not own, {loaded.emptied} emptied because the file does not name them")  # fmt: skip
+    if loaded.rejected:
+        say(f"The rejected lines with reason and fix are in {wrong}")
+    if loaded.held:
+        say(f"Nothing was taken: {loaded.held}")
+        say("Look at the file; --believe takes it as it is.")
+        raise SystemExit(REFUSED)
+
+
+def _read_time(text: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise Invalid("as_of_form", f"{text} is no time with its zone.", next_action="Write 2026-03-02T09:30:00Z.")
+    return found
 
 
 async def explain_sku(

@@ -98,10 +98,14 @@ async def _place_lots(connection: Connection, rows: Sequence[BalanceRow]) -> Non
     if not rows:
         return
     await connection.execute(_SQL["clear_lots"], [row.sku for row in rows], [row.location for row in rows])
-    lots = [
+    await write_lots(connection, [
         (row.sku, row.location, lot.lot, lot.serial, lot.quantity, lot.expires_on, row.as_of)
         for row in rows for lot in row.lots
-    ]  # fmt: skip
+    ])  # fmt: skip
+
+
+async def write_lots(connection: Connection, lots: Sequence[tuple[Any, ...]]) -> None:
+    """`lots` are (SKU, location, lot, serial, base units, expiry, as of); a lot told twice adds up."""
     if lots:
         await connection.execute(_SQL["place_lots"], *columns_of(lots, 7))
 

@@ -34,9 +34,17 @@ _FIXES: Final[Mapping[str, str]] = {
     "as_of_future": "Set the source's clock, or its clock_skew_seconds; then replay.",
     "row_twice": "Report every SKU and location once, then replay; neither row was taken.",
     "kit_stock": "Report the stock of its components.",
+    "as_of_form": "Write a time with its zone, such as 2026-03-02T09:30:00Z.",
+    "date_form": "Write a date such as 2026-12-31.",
+    "row_short": "Give the row as many cells as the first line has.",
     "parts_exceed": "Report quality hold and damaged as parts of what is on hand.",
 }
 Row = TypeVar("Row", InventoryBalance, StockMovement, InboundSupply)
+
+
+def fix_of(code: str) -> str:
+    """What to do about a refused row."""
+    return _FIXES.get(code, "Correct it at its source, then replay.")
 
 
 class BalanceRow(NamedTuple):
@@ -63,7 +71,7 @@ class RefusedRow(NamedTuple):
 
     @property
     def fix(self) -> str:
-        return _FIXES.get(self.code, "Correct it at its source, then replay.")
+        return fix_of(self.code)
 
 
 class Judged(NamedTuple):
@@ -136,7 +144,7 @@ class Judge(NamedTuple):
         product = self._place(row.sku, row.location)
         self._time(source, row.location, row.as_of, "as_of")
         unit = row.on_hand.unit
-        if row.on_hand.value < 0:
+        if _number(row.on_hand) < 0:
             raise Invalid("quantity_negative", f"{row.on_hand.value} {unit} of {row.sku} cannot be there.")
         on_hand = count_base(row.on_hand.value, unit, product)
         if product.components and on_hand:
@@ -153,13 +161,13 @@ class Judge(NamedTuple):
     def _movement(self, row: StockMovement) -> StockMovement:
         product = self._place(row.sku, row.location)
         self._time("", row.location, row.at, "at")
-        moved = count_base(abs(row.quantity.value), row.quantity.unit, product)
+        moved = count_base(abs(_number(row.quantity)), row.quantity.unit, product)
         signed = -moved if row.quantity.value < 0 else moved
         return msgspec.structs.replace(row, quantity=Quantity(signed, product.base_unit))
 
     def _supply(self, row: InboundSupply) -> InboundSupply:
         product = self._place(row.sku, row.location)
-        if row.quantity.value < 0:
+        if _number(row.quantity) < 0:
             raise Invalid("quantity_negative", f"{row.purchase_order} cannot bring {row.quantity.value}.")
         counted = count_base(row.quantity.value, row.quantity.unit, product)
         return msgspec.structs.replace(row, quantity=Quantity(counted, product.base_unit))
@@ -177,6 +185,12 @@ class Judge(NamedTuple):
             source, location, at
         ):
             raise Invalid("as_of_future", f"{field} {at.isoformat()} is in the future.")
+
+
+def _number(quantity: Quantity) -> Decimal:
+    if not quantity.value.is_finite():
+        raise Invalid("quantity_form", f"{quantity.value} is no number of goods.")
+    return quantity.value
 
 
 def count_base(value: Decimal, unit: str, product: Product) -> Decimal:

@@ -48,7 +48,10 @@ INSERT INTO stock_lots (sku, location, lot, serial, quantity, expires_on, as_of)
 SELECT sku, location, lot, serial, sum(quantity), min(expires_on), max(as_of)
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::numeric[], $6::date[], $7::timestamptz[])
   AS g (sku, location, lot, serial, quantity, expires_on, as_of)
-GROUP BY sku, location, lot, serial;
+GROUP BY sku, location, lot, serial
+ON CONFLICT (sku, location, lot, serial) DO UPDATE SET quantity = EXCLUDED.quantity, expires_on = EXCLUDED.expires_on,
+  as_of = EXCLUDED.as_of
+WHERE stock_lots.as_of <= EXCLUDED.as_of;
 
 -- name: clear_lots
 -- Lots of places that have a new balance.

@@ -1,0 +1,164 @@
+-- name: create_staging
+-- A file's rows as they are, and what became of them; gone with the connection.
+CREATE TEMPORARY TABLE load_rows (
+    line bigint, sku text, location text, on_hand text, unit text, as_of text, quality_hold text, damaged text,
+    in_transit text, lot text, expires_on text
+);
+CREATE TEMPORARY TABLE load_judged (
+    line bigint, sku text, location text, lot text, on_hand numeric, quality_hold numeric, damaged numeric,
+    in_transit numeric, as_of timestamptz, expires_on date, code text, owned boolean
+);
+CREATE TEMPORARY TABLE load_twice (sku text, location text, lot text, PRIMARY KEY (sku, location, lot));
+
+-- name: index_staging
+-- Rows lie in the order of their lines.
+CREATE INDEX load_rows_line ON load_rows USING brin (line) WITH (pages_per_range = 16);
+
+-- name: analyze_staging
+-- So that the next statements are planned for what is there.
+ANALYZE load_rows;
+
+-- name: find_twice
+-- Places (and lots of them) that the file names more than once.
+INSERT INTO load_twice SELECT sku, location, lot FROM load_rows GROUP BY sku, location, lot HAVING count(*) > 1;
+
+-- name: weigh_file
+-- How many rows report nothing of what is stocked, out of how much the source has in stock there.
+SELECT (SELECT count(*) FROM stock WHERE source = $1 AND reported > 0
+          AND location IN (SELECT DISTINCT location FROM load_rows)) AS stocked,
+       count(*) FILTER (WHERE r.on_hand ~ '^[+-]?0*\.?0*$') AS falling,
+       count(*) FILTER (WHERE r.on_hand !~ '^[+-]?0*\.?0*$') AS staying
+FROM load_rows r JOIN stock s ON s.sku = r.sku AND s.location = r.location AND s.source = $1 AND s.reported > 0;
+
+-- name: count_negative
+-- Rows below zero.
+SELECT count(*) FROM load_rows WHERE on_hand LIKE '-%' AND on_hand ~ '[1-9]';
+
+-- name: last_rows
+-- Rows of the source's last complete reports of the places that the file names.
+SELECT coalesce(sum(row_count), 0) FROM stock_sources
+WHERE source = $1 AND location IN (SELECT DISTINCT location FROM load_rows);
+
+-- name: clear_chunk
+-- Before the next lines.
+TRUNCATE load_judged;
+
+-- name: judge_chunk
+-- Lines in base units, or with the code of what is wrong with them. Each step is materialised: nothing is read twice.
+WITH decimal AS MATERIALIZED (
+    SELECT * FROM unnest($8::text[], $12::integer[]) AS d (unit, digits)
+), parsed AS MATERIALIZED (
+    SELECT l.line, l.sku, l.location, l.lot, p.sku AS product, p.components IS NOT NULL AS is_kit,
+           p.body ->> 'base_unit' AS base_unit, l.unit, p.body,
+           CASE WHEN pg_input_is_valid(l.on_hand, 'numeric') THEN l.on_hand::numeric END AS on_hand,
+           CASE WHEN l.quality_hold = '' THEN 0
+                WHEN pg_input_is_valid(l.quality_hold, 'numeric') THEN l.quality_hold::numeric END AS quality_hold,
+           CASE WHEN l.damaged = '' THEN 0
+                WHEN pg_input_is_valid(l.damaged, 'numeric') THEN l.damaged::numeric END AS damaged,
+           CASE WHEN l.in_transit = '' THEN 0
+                WHEN pg_input_is_valid(l.in_transit, 'numeric') THEN l.in_transit::numeric END AS in_transit,
+           CASE WHEN l.as_of = '' THEN $7::timestamptz
+                WHEN pg_input_is_valid(l.as_of, 'timestamptz') THEN l.as_of::timestamptz END AS as_of,
+           CASE WHEN l.expires_on = '' THEN NULL
+                WHEN pg_input_is_valid(l.expires_on, 'date') THEN l.expires_on::date ELSE 'infinity' END AS expires_on
+    FROM load_rows l LEFT JOIN products p ON p.sku = l.sku
+    WHERE l.line BETWEEN $1 AND $2
+), sized AS MATERIALIZED (
+    SELECT r.*, on_hand <> 'NaN' AND abs(on_hand) < 'Infinity' AND quality_hold + damaged + in_transit <> 'NaN'
+             AND abs(quality_hold + damaged + in_transit) < 'Infinity' AS is_number,
+           CASE WHEN r.unit = '' OR r.unit = r.base_unit THEN 1
+                ELSE (SELECT k.base_quantity FROM json_to_recordset(r.body -> 'packs') AS k (unit text, base_quantity numeric)
+                      WHERE k.unit = r.unit) END AS size
+    FROM parsed r
+)
+INSERT INTO load_judged (line, sku, location, lot, on_hand, quality_hold, damaged, in_transit, as_of, expires_on, code,
+                         owned)
+SELECT r.line, r.sku, r.location, r.lot, greatest(r.on_hand, 0) * r.size, r.quality_hold * r.size, r.damaged * r.size,
+       r.in_transit * r.size, r.as_of, nullif(r.expires_on, 'infinity'),
+       CASE
+           WHEN r.product IS NULL THEN 'sku_unknown'
+           WHEN cardinality($6::text[]) > 0 AND r.location <> ALL ($6::text[]) THEN 'location_unknown'
+           WHEN r.is_number IS NOT TRUE THEN 'quantity_form'
+           WHEN r.size IS NULL THEN 'unit_impossible'
+           WHEN r.as_of IS NULL OR r.as_of = '-infinity' THEN 'as_of_form'
+           WHEN r.as_of > $4::timestamptz THEN 'as_of_future'
+           WHEN r.expires_on = 'infinity' THEN 'date_form'
+           WHEN least(r.quality_hold, r.damaged, r.in_transit) < 0 THEN 'quantity_negative'
+           WHEN r.on_hand * r.size > $5::numeric THEN 'quantity_absurd'
+           WHEN r.on_hand <> trunc(r.on_hand) AND scale(trim_scale(r.on_hand)) > coalesce(u.digits, 0)
+             OR r.on_hand * r.size <> trunc(r.on_hand * r.size)
+                AND scale(trim_scale(r.on_hand * r.size)) > coalesce(b.digits, 0)
+             OR scale(trim_scale(r.quality_hold)) > coalesce(u.digits, 0)
+             OR scale(trim_scale(r.damaged)) > coalesce(u.digits, 0) THEN 'quantity_fraction'
+           WHEN r.is_kit AND r.on_hand <> 0 THEN 'kit_stock'
+           WHEN (r.sku, r.location, r.lot) IN (SELECT sku, location, lot FROM load_twice) THEN 'row_twice'
+           WHEN r.on_hand < 0 THEN 'quantity_negative'
+           WHEN r.quality_hold + r.damaged > r.on_hand THEN 'parts_exceed'
+       END,
+       CASE WHEN cardinality($9::text[]) = 0 THEN true ELSE coalesce((
+           SELECT o.source FROM unnest($9::text[], $10::text[], $11::timestamptz[]) AS o (location, source, since)
+           WHERE o.location = r.location AND o.since <= r.as_of ORDER BY o.since DESC LIMIT 1
+       ), $3) = $3 END
+FROM sized r
+LEFT JOIN decimal u ON u.unit = coalesce(nullif(r.unit, ''), r.base_unit)
+LEFT JOIN decimal b ON b.unit = r.base_unit;
+
+-- name: read_rejects
+-- Lines of this chunk that were not taken as they are, with what they said.
+SELECT j.line, j.code, l.sku, l.location, l.on_hand, l.unit, l.as_of
+FROM load_judged j JOIN load_rows l USING (line)
+WHERE j.code IS NOT NULL AND l.line BETWEEN $1 AND $2 ORDER BY j.line;
+
+-- name: insert_chunk
+-- Places that are new, as they are reported and with what moved since.
+WITH rule AS (
+    SELECT * FROM unnest($3::text[], $4::text[], $5::boolean[], $6::interval[]) AS r (location, source, told, skew)
+), given AS (
+    SELECT sku, location, sum(on_hand) AS on_hand, sum(quality_hold) AS quality_hold, sum(damaged) AS damaged,
+           sum(in_transit) AS in_transit, max(as_of) AS as_of
+    FROM load_judged WHERE (code IS NULL OR code = 'quantity_negative' AND on_hand = 0) AND owned
+    GROUP BY sku, location
+)
+INSERT INTO stock (sku, location, on_hand, reported, quality_hold, damaged, in_transit, source, as_of, reported_at)
+SELECT g.sku, g.location, g.on_hand + coalesce((
+           SELECT sum(m.quantity) FROM stock_movements m
+           WHERE m.sku = g.sku AND m.location = g.location
+             AND greatest(m.at, m.happened_at) > g.as_of - coalesce(r.skew, interval '0')
+             AND is_missing(m.kind, m.quantity, m.at, m.happened_at, g.as_of, coalesce(r.told, false),
+                            coalesce(r.skew, interval '0'))
+       ), 0), g.on_hand, g.quality_hold, g.damaged, g.in_transit, $1, g.as_of, $2
+FROM given g LEFT JOIN rule r ON r.location = g.location AND r.source = $1
+WHERE NOT EXISTS (SELECT FROM stock s WHERE s.sku = g.sku AND s.location = g.location)
+ORDER BY g.sku, g.location
+ON CONFLICT DO NOTHING;
+
+-- name: read_chunk
+-- Places of this chunk of which something else was known.
+SELECT g.sku, g.location, g.on_hand, g.quality_hold, g.damaged, g.in_transit, g.as_of
+FROM (
+    SELECT sku, location, sum(on_hand) AS on_hand, sum(quality_hold) AS quality_hold, sum(damaged) AS damaged,
+           sum(in_transit) AS in_transit, max(as_of) AS as_of
+    FROM load_judged WHERE (code IS NULL OR code = 'quantity_negative' AND on_hand = 0) AND owned
+    GROUP BY sku, location
+) AS g JOIN stock s ON s.sku = g.sku AND s.location = g.location
+WHERE s.as_of <= g.as_of AND (s.as_of, s.reported, s.quality_hold, s.damaged, s.in_transit, s.source)
+      IS DISTINCT FROM (g.as_of, g.on_hand, g.quality_hold, g.damaged, g.in_transit, $1::text);
+
+-- name: read_lots
+-- Lots of this chunk.
+SELECT sku, location, lot, '' AS serial, on_hand, expires_on, as_of FROM load_judged
+WHERE lot <> '' AND code IS NULL AND owned ORDER BY sku, location;
+
+-- name: read_foreign
+-- Rows of this chunk about places that somebody else owns.
+SELECT sku, location, on_hand, quality_hold, damaged, in_transit, as_of FROM load_judged
+WHERE code IS NULL AND NOT owned;
+
+-- name: read_heard
+-- Places that the chunk reports, with their youngest time and number of rows.
+SELECT location, max(as_of), count(*), min(as_of) FROM load_judged
+WHERE (code IS NULL OR code = 'quantity_negative') AND as_of IS NOT NULL GROUP BY location;
+
+-- name: drop_staging
+-- The connection goes back without them.
+DROP TABLE IF EXISTS load_rows, load_judged, load_twice;
