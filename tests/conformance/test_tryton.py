@@ -24,7 +24,7 @@ from crossdock.connectors.tryton.declaration import CONNECTOR
 from crossdock.kit.connector import Call, Done
 from crossdock.kit.settings import decode_settings
 from crossdock.ledger.embedded import EmbeddedPostgres
-from crossdock.model.errors import CrossdockError, InDoubt, Misconfigured, Refused, Unavailable
+from crossdock.model.errors import CrossdockError, InDoubt, Invalid, Misconfigured, Refused, Unavailable
 from crossdock.model.fulfilment import PartLine, ShipmentPart
 from crossdock.model.orders import Allocation, Order
 from crossdock.model.values import Money, Quantity
@@ -349,3 +349,16 @@ async def test_feeds_tell_the_world(client: Any, feed: str, count: int) -> None:
         if not page.more:
             break
     assert len(keys) >= count if feed == "prices" else len(keys) == count, sorted(keys)[:5]
+
+
+async def test_an_account_is_asked_for_as_the_feed_tells_it(client: Any) -> None:
+    read, ask = CONNECTOR.feed("customers").read, CONNECTOR.read_account
+    assert ask is not None
+    told = {fact.business_key: msgspec.json.decode(fact.body) for fact in (await read(client, "erp", "")).facts}
+    for code in ("C0001", "C0003", "C0024"):
+        live = await ask(client, code)
+        assert live.credit_limit == Decimal(told[code]["credit_limit"])
+        assert live.receivable == Decimal(told[code].get("receivable", "0"))
+        assert live.blocked == (told[code]["status"] == "blocked")
+    with pytest.raises(Invalid):
+        await ask(client, "C9999")
