@@ -16,7 +16,14 @@ from crossdock.api.validation import deadline
 from crossdock.ledger.inventory import Stockroom, read_price_group, read_stockroom
 from crossdock.model.stock import ChannelAvailability
 from crossdock.model.values import Quantity
-from crossdock.rules.availability import Saleable, Terms, channel_terms, count_promise, explain_availability
+from crossdock.rules.availability import (
+    Promise,
+    Saleable,
+    Terms,
+    channel_terms,
+    count_promise,
+    explain_availability,
+)
 
 SKUS_MAX: Final = 1_000
 _NOTHING: Final = Decimal(0)
@@ -90,26 +97,49 @@ async def show_availability(call: Call) -> Answer:
     channel = choose_asked(call, query.channel)
     skus = list(dict.fromkeys(query.sku))
     now = call.services.clock()
-    async with deadline(call), call.services.pool.acquire() as database:
-        group = ""
-        if query.customer:
-            found = await read_price_group(database, query.customer)
-            if found is None:
-                raise ApiProblem(422, "customer_unknown", "There is no such customer.", field="customer")
-            group = found
-        terms = channel_terms(call.services.policy, channel, group) if channel else _EVERYTHING
+    async with deadline(call):
+        terms = await read_terms(call, channel, query.customer)
+        found = await read_items(call, skus, terms, now, explain=query.explain)
+    items = tuple([item for item, _ in found])
+    known = {item.sku for item in items} if len(items) < len(skus) else set(skus)
+    return json_answer(Availability(now, "ledger", items, tuple([sku for sku in skus if sku not in known]), channel))
+
+
+async def read_terms(call: Call, channel: str, customer: str) -> Terms:
+    """The channel's terms for this customer; without a channel, those of everything that is free. Raises ApiProblem."""
+    if not channel:
+        return _EVERYTHING
+    group: str | None = ""
+    if customer:
+        async with call.services.pool.acquire() as database:
+            group = await read_price_group(database, customer)
+    if group is None:
+        raise ApiProblem(422, "customer_unknown", "There is no such customer.", field="customer")
+    return channel_terms(call.services.policy, channel, group)
+
+
+async def read_items(
+    call: Call, skus: Sequence[str], terms: Terms, now: datetime, *, explain: bool = False
+) -> list[tuple[SkuAvailability, Promise]]:
+    """What is sold of these SKUs, in their order."""
+    async with call.services.pool.acquire() as database:
         room = await read_stockroom(
-            database, skus, [channel] if channel else [], now, with_terms=query.explain,
+            database, skus, [terms.channel] if terms.channel else [], now, with_terms=explain,
             with_supply=terms.backorder_days is not None,
         )  # fmt: skip
-    known = [sku for sku in skus if sku in room.products] if room.unknown else skus
-    items = tuple(_item(sku, room, terms, now, query.explain) for sku in known)
-    return json_answer(Availability(now, "ledger", items, room.unknown, channel))
+    found = []
+    for sku in skus:
+        if sku in room.products:
+            item = room.saleable(sku, terms.channel)
+            promise = count_promise(item, terms, room.stale, now.date())
+            found.append((_item(item, promise, room, terms, now, explain), promise))
+    return found
 
 
-def _item(sku: str, room: Stockroom, terms: Terms, now: datetime, explain: bool) -> SkuAvailability:
-    item = room.saleable(sku, terms.channel)
-    found = count_promise(item, terms, room.stale, now.date())
+def _item(
+    item: Saleable, found: Promise, room: Stockroom, terms: Terms, now: datetime, explain: bool
+) -> SkuAvailability:
+    sku = item.sku
     locations = () if item.is_kit else _locations(item, room, terms, now)
     if not terms.channel:
         return SkuAvailability(sku, item.base_unit, found.available, found.as_of, locations, stale=found.stale)
@@ -133,4 +163,4 @@ def _locations(item: Saleable, room: Stockroom, terms: Terms, now: datetime) -> 
     return tuple(found)
 
 
-__all__: Sequence[str] = ["Availability", "AvailabilityQuery", "choose_asked", "show_availability"]
+__all__ = ["Availability", "AvailabilityQuery", "choose_asked", "read_items", "read_terms", "show_availability"]

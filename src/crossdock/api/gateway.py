@@ -6,8 +6,9 @@ It is a plain ASGI application over the table of endpoints: nothing runs on the 
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -118,6 +119,9 @@ class Gateway:
         given = headers.get("traceparent", "")
         traceparent = given if given and is_traceparent(given) else ""
         answer = await self._answer(scope, receive, headers, traceparent)
+        if answer.stream is not None:
+            await _send_stream(answer, answer.stream, receive, send)
+            return
         fixed = _FIXED if answer.media_type.endswith("json") else _FIXED_FOR_PAGES
         lines = [
             (b"content-type", answer.media_type.encode()), (b"content-length", str(len(answer.body)).encode()), *fixed,
@@ -180,6 +184,30 @@ class Gateway:
                     body = decode_body(route.decoder, raw)
         call = Call(self._services, headers, address, path, query, body, raw, traceparent, holder)
         return await endpoint.perform(call)
+
+
+async def _send_stream(
+    answer: Answer, stream: AsyncGenerator[bytes], receive: Callable[[], Awaitable[Any]],
+    send: Callable[[Any], Awaitable[None]],
+) -> None:  # fmt: skip
+    """A part at a time, each when the last one has been taken; until the stream ends or the listener leaves."""
+    leaving = asyncio.ensure_future(_until_gone(receive))
+    try:
+        lines = [(b"content-type", answer.media_type.encode()), *_FIXED]
+        await send({"type": "http.response.start", "status": answer.status, "headers": lines})
+        async for part in stream:
+            if leaving.done():
+                return
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        leaving.cancel()
+        await stream.aclose()
+
+
+async def _until_gone(receive: Callable[[], Awaitable[Any]]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _path_of(scope: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 AsgiApplication = Callable[[Any, Any, Any], Awaitable[None]]
 # Streams have no end and so no length: there a HEAD stays what it is, not possible.
-_STREAMS: Final = "/live"
+_STREAMS: Final = ("/live", "/changes")
 
 
 def with_head(application: AsgiApplication) -> AsgiApplication:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import asyncpg
 
+from crossdock.api.feed import ChangeFeed
 from crossdock.engine.control import Control
 from crossdock.engine.holds import Holds
 from crossdock.engine.intake import Intake
@@ -46,6 +47,7 @@ class ApiServices:
     pool: asyncpg.Pool[Any]
     intake: Intake
     holds: Holds
+    changes: ChangeFeed
     control: Control
     policy: Policy
     reference: ReferenceCache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from crossdock.api import availability, hooks, operations, orders, reservations, status, tokens, validation
+from crossdock.api import availability, changes, hooks, operations, orders, reservations, status, tokens, validation
 from crossdock.api.endpoint import Endpoint, Reply
 from crossdock.insight.connections import ConnectionState
 from crossdock.insight.orders import OrderDetail, OrderSummary, ShipmentSummary
@@ -33,6 +33,14 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "GET", "/v1/availability", availability.show_availability, "What may be promised, and why", "validation",
         (Reply(200, "Availability with its age", availability.Availability),),
         scope="availability:read", query=availability.AvailabilityQuery,
+    ),
+    Endpoint(
+        "GET", "/v1/availability/changes", changes.stream_changes, "Be told what may be promised", "validation",
+        (Reply(200, "Server-sent events; the data of `availability` is what GET /v1/availability answers", None,
+               "text/event-stream"),),
+        scope="availability:read", query=changes.ChangesQuery,
+        headers={"Last-Event-ID": (False, "Where to go on; without it the stream begins now")}, problems=(503,),
+        description="`beginning` comes first, or `reset` when too much was missed: then read the availability anew.",
     ),
     Endpoint(
         "POST", "/v1/prices:quote", validation.quote_prices, "What lines would cost", "validation",

@@ -16,6 +16,7 @@ import msgspec
 
 from crossdock.api.application import ApiServices, WebhookDoor, create_api
 from crossdock.api.endpoint import SCOPES
+from crossdock.api.feed import ChangeFeed
 from crossdock.api.serve import serve_until
 from crossdock.engine.control import Control
 from crossdock.engine.holds import Holds
@@ -116,13 +117,15 @@ async def open_api(dsn: str, *, seeded: bool = True, stock: StockPolicy | None =
             Intake(pool, acceptor, system_clock) as intake,
             Holds(pool, policy, acceptor.reference, system_clock) as holds,
         ):
+            feed = ChangeFeed(pool)
             door = WebhookDoor(read_secrets([NEW_KEY, OLD_KEY]), read_webhook, None)
             services = ApiServices(
-                pool, intake, holds, Control(pool, acceptor, plans), policy, acceptor.reference, system_clock,
+                pool, intake, holds, feed, Control(pool, acceptor, plans), policy, acceptor.reference, system_clock,
                 {"shop": door},
             )  # fmt: skip
             async with served(services) as url, httpx.AsyncClient(base_url=url, timeout=20) as http:
                 yield Api(url, http, pool, services)
+            await feed.close()
     finally:
         pool.terminate()
 
