@@ -111,7 +111,7 @@ def check_configuration(configuration: Configuration, connectors: Mapping[str, C
     """What the declarations of the connectors say against the configuration; empty when all fits."""
     return [
         *_connection_problems(configuration, connectors), *_plan_problems(configuration, connectors),
-        *_owner_problems(configuration, connectors), *_told_problems(configuration, connectors),
+        *_owner_problems(configuration, connectors), *_owner_problems(configuration, connectors), *_told_problems(configuration, connectors),
     ]  # fmt: skip
 
 
@@ -169,6 +169,21 @@ def _plan_problems(configuration: Configuration, connectors: Mapping[str, Connec
                     "operation_unknown", f"Plan {plan.name} wants {step.operation}, which {step.connection} cannot do.",
                     field=f"plans.{plan.name}", next_action="Name a connection whose system has this operation.",
                 )  # fmt: skip
+
+
+def _owner_problems(configuration: Configuration, connectors: Mapping[str, Connector]) -> Iterator[Misconfigured]:
+    """What tells an owner of stock must be an operation of its own system."""
+    for index, owner in enumerate(configuration.policy.stock.owners):
+        connection = configuration.connections.get(owner.connection)
+        connector = connectors.get(connection.system) if connection is not None else None
+        if connector is None or not owner.told_by:
+            continue
+        known = [operation.name for operation in connector.operations]
+        if owner.told_by not in known:
+            yield Misconfigured(
+                "operation_unknown", f"{connector.title} has no operation {owner.told_by}.",
+                field=f"stock.owners[{index}].told_by", next_action=f"Use one of {', '.join(known) or 'none'}.",
+            )  # fmt: skip
 
 
 def _owner_problems(configuration: Configuration, connectors: Mapping[str, Connector]) -> Iterator[Misconfigured]:

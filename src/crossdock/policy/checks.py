@@ -6,6 +6,7 @@ Sections may be None where they could not be read; then only the others are look
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from crossdock.policy.console import ConsolePolicy
 from crossdock.policy.plans import Plan, PlannedStep, check_condition
 from crossdock.policy.policy import ChannelPolicy, Location, Sourcing
 from crossdock.policy.problems import Problems
+from crossdock.policy.stock import StockPolicy
 
 PLACEHOLDERS: Final = ("@channel", "@warehouse")
 Sections = Mapping[str, Any]
@@ -173,6 +175,34 @@ def _check_console(read: Sections, problems: Problems) -> None:
         problems.add("console.public_url", message, "Write scheme and host only, such as https://crossdock.example.com.")
 
 
+def _check_stock(read: Sections, problems: Problems) -> None:
+    stock: StockPolicy = read["stock"]
+    codes = {location.code for location in read["locations"] or ()}
+    seen: set[tuple[str, datetime]] = set()
+    for index, owner in enumerate(stock.owners):
+        path = f"stock.owners[{index}]"
+        if read["locations"] is not None and owner.location not in codes:
+            message = f"There is no location {owner.location}."
+            problems.add(f"{path}.location", message, f"Use one of: {', '.join(sorted(codes))}.")
+        _check_connection(read, owner.connection, f"{path}.connection", problems)
+        if owner.since.tzinfo is None:
+            problems.add(f"{path}.since", "This time has no zone.", "Write it as 2026-03-01T00:00:00Z.")
+        elif (owner.location, owner.since) in seen:
+            message = f"{owner.location} has two owners from the same time on."
+            problems.add(f"{path}.since", message, "Say from when the second one owns it.")
+        else:
+            seen.add((owner.location, owner.since))
+        if owner.contains == "orders" and not owner.told_by:
+            message = "An owner whose balances contain orders is told of them by an operation."
+            problems.add(f"{path}.told_by", message, 'Add told_by = "erp.place_order".')
+        if owner.clock_skew_seconds < 0:
+            problems.add(f"{path}.clock_skew_seconds", "A skew is zero or more.", "Correct the number.")
+    for location in stock.safety:
+        if read["locations"] is not None and location not in codes:
+            message = f"There is no location {location}."
+            problems.add(f"stock.safety.{location}", message, f"Use one of: {', '.join(sorted(codes))}.")
+
+
 _CHECKS: Final[Mapping[str, Callable[[Sections, Problems], None]]] = MappingProxyType({
     "cell": _check_cell,
     "regions": _check_regions,
@@ -181,5 +211,6 @@ _CHECKS: Final[Mapping[str, Callable[[Sections, Problems], None]]] = MappingProx
     "channels": _check_channels,
     "connections": _check_connections,
     "plans": _check_plans,
+    "stock": _check_stock,
     "console": _check_console,
 })  # fmt: skip

@@ -102,6 +102,11 @@ MISTAKES = [
     ('{ env = "CROSSDOCK_TAX_KEY" }', '{ env = "NOT_SET" }', "connections.tax.settings.key", "NOT_SET is not set"),
     ("[availability]", "[availabilities]", "availabilities", "There is no section availabilities."),
     ('[[locations]]\ncode = "BHX"', '[[locations]]\ncode = "HAM"', "locations[1].code", "there twice"),
+    ('location = "HAM"', 'location = "LEJ"', "stock.owners[0].location", "There is no location LEJ."),
+    ('connection = "erp"\ncontains', 'connection = "sap"\ncontains', "stock.owners[0].connection", "no connection sap"),
+    ('contains = "departures"\ntold_by = "erp.ship"', 'contains = "orders"\n', "stock.owners[0].told_by", "is told of"),
+    ('location = "BHX"', 'location = "HAM"\n', "stock.owners[1].since", "two owners"),
+    ("clock_skew_seconds = 1", "clock_skew_seconds = -1", "stock.owners[0].clock_skew_seconds", "zero or more"),
 ]  # fmt: skip
 
 
