@@ -111,7 +111,7 @@ class Acceptor:
             return None
         if not locked_first:
             acceptances = [item.acceptance for item in accepted]
-            current = await ledger.lock_figures(connection, *touched_by(acceptances))
+            current = await ledger.lock_touched(connection, *touched_by(acceptances))
             if not is_covered(acceptances, current, reference.customers):
                 raise FiguresMovedError
         await ledger.write_promises(connection, [item for item in accepted if item.acceptance.order is not None])

@@ -76,19 +76,27 @@ async def take_numbers(connection: Connection, count: int) -> tuple[list[int], i
 
 async def lock_figures(connection: Connection, customers: Sequence[str], skus: Sequence[str]) -> Book:
     """The working figures of a batch, locked until the transaction ends."""
-    return await _look_at(connection, customers, skus, "lock_accounts", "lock_stock")
+    accounts = await connection.fetch(_SQL["lock_accounts"], customers) if customers else []
+    stock = await connection.fetch(_SQL["lock_stock"], skus) if skus else []
+    return _book(accounts, stock)
+
+
+async def lock_touched(connection: Connection, customers: Sequence[str], places: Sequence[tuple[str, str]]) -> Book:
+    """The figures of these customers and (SKU, location), locked until the transaction ends."""
+    accounts = await connection.fetch(_SQL["lock_accounts"], customers) if customers else []
+    skus, locations = [sku for sku, _ in places], [location for _, location in places]
+    stock = await connection.fetch(_SQL["lock_places"], skus, locations) if places else []
+    return _book(accounts, stock)
 
 
 async def read_figures(connection: Connection, customers: Sequence[str], skus: Sequence[str]) -> Book:
-    """The same as they stand, for others to change meanwhile."""
-    return await _look_at(connection, customers, skus, "read_accounts", "read_stock")
+    """The working figures of a batch as they stand, for others to change meanwhile."""
+    accounts = await connection.fetch(_SQL["read_accounts"], customers) if customers else []
+    stock = await connection.fetch(_SQL["read_stock"], skus) if skus else []
+    return _book(accounts, stock)
 
 
-async def _look_at(
-    connection: Connection, customers: Sequence[str], skus: Sequence[str], of_credit: str, of_stock: str
-) -> Book:
-    accounts = await connection.fetch(_SQL[of_credit], customers) if customers else []
-    stock = await connection.fetch(_SQL[of_stock], skus) if skus else []
+def _book(accounts: Sequence[Any], stock: Sequence[Any]) -> Book:
     return Book(
         credit={row[0]: Exposure(row[1], row[2]) for row in accounts},
         available={(row[0], row[1]): row[2] for row in stock},

@@ -105,14 +105,16 @@ class Book:
             self.credit[customer] = self.exposure(customer).plus_order(acceptance.credit_amount)
 
 
-def touched_by(acceptances: Sequence[Acceptance]) -> tuple[list[str], list[str]]:
-    """Customers and SKUs of which acceptances take something, each in the one order in which they are locked."""
+def touched_by(acceptances: Sequence[Acceptance]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Customers and (SKU, location) of which acceptances take something, in the one order in which they are locked."""
     customers = {
         acceptance.order.customer for acceptance in acceptances
         if acceptance.order is not None and acceptance.credit_amount
     }  # fmt: skip
-    skus = {sku for acceptance in acceptances for _, location, sku, _ in acceptance.reservations if location}
-    return sorted(customers), sorted(skus)
+    places = {
+        (sku, location) for acceptance in acceptances for _, location, sku, _ in acceptance.reservations if location
+    }
+    return sorted(customers), sorted(places)
 
 
 def is_covered(acceptances: Sequence[Acceptance], current: Book, customers: Mapping[str, Customer]) -> bool:

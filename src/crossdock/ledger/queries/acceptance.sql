@@ -34,6 +34,12 @@ SELECT customer, open_orders, open_invoices FROM accounts WHERE customer = ANY (
 SELECT sku, location, on_hand - quality_hold - damaged - reserved AS available
 FROM stock WHERE sku = ANY ($1::text[]) ORDER BY sku, location FOR UPDATE;
 
+-- name: lock_places
+-- Availability of SKUs at locations, no more of them than a batch takes from; locked in the same order.
+SELECT s.sku, s.location, s.on_hand - s.quality_hold - s.damaged - s.reserved AS available
+FROM stock s JOIN unnest($1::text[], $2::text[]) AS p (sku, location) ON s.sku = p.sku AND s.location = p.location
+ORDER BY s.sku, s.location FOR UPDATE OF s;
+
 -- name: read_accounts
 -- Credit figures of the customers in a batch, as they stand.
 SELECT customer, open_orders, open_invoices FROM accounts WHERE customer = ANY ($1::text[]);
