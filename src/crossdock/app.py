@@ -52,7 +52,7 @@ from crossdock.ledger.clients import ApiClient, place_client
 from crossdock.ledger.database import Queries, open_pool
 from crossdock.ledger.migrate import migrate
 from crossdock.ledger.reference import ReferenceCache
-from crossdock.model.errors import Misconfigured
+from crossdock.model.errors import Misconfigured, Unavailable
 from crossdock.policy.configuration import Configuration
 from crossdock.rules.ownership import compile_ownership
 
@@ -296,22 +296,24 @@ def webhook_secrets(configuration: Configuration) -> dict[str, WebhookSecrets]:
     }
 
 
-def live_accounts(connections: Sequence[OpenConnection], erp: str) -> AccountSource | None:
-    """Asks the ERP for accounts, a few at once; None when it cannot be asked."""
+def live_accounts(connections: Sequence[OpenConnection], erp: str, control: Control) -> AccountSource | None:
+    """Asks the ERP for accounts, a few at once and never while it is paused; None when it cannot be asked."""
     for opened in connections:
         read = opened.connector.read_account
         if opened.name == erp and read is not None:
-            return _asking(read, opened.client)
+            return _asking(read, opened, control)
     return None
 
 
-def _asking(read: ReadAccount, client: Any) -> AccountSource:
+def _asking(read: ReadAccount, opened: OpenConnection, control: Control) -> AccountSource:
     # The ERP has orders to take: however many ask at once, it sees few of them.
     room = asyncio.Semaphore(LIVE_READS_MAX)
 
     async def ask(code: str) -> LiveAccount:
+        if await control.is_paused(opened.name):
+            raise Unavailable("connection_paused", "The ERP is paused by an operator.")
         async with room:
-            return await read(client, code)
+            return await read(opened.client, code)
 
     return ask
 
@@ -333,7 +335,7 @@ async def open_api(application: Application, connections: Sequence[OpenConnectio
         clock=application.clock, webhooks=doors,
         availability=configuration.availability, metrics=application.metrics, tracing=application.tracing,
         documentation=configuration.cell.environment == "demo",
-        account_source=live_accounts(connections, configuration.cell.erp),
+        account_source=live_accounts(connections, configuration.cell.erp, application.control),
     )  # fmt: skip
     console = open_console(
         application.pool, application.clock, application.control, secure=configuration.console.secure

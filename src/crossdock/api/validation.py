@@ -213,6 +213,8 @@ def _why_not(error: Exception) -> str:
     match error:
         case TimeoutError():
             return "The ERP did not answer in time."
+        case Unavailable(code="connection_paused"):
+            return error.message
         case Unavailable():
             return "The ERP does not answer."
         case CrossdockError() if error.who_acts == "sender":

@@ -50,6 +50,9 @@ class Control:
             await database.fetchval(_SQL["pause_connection"], connection, actor, now)
             await _audit(database, now, actor, "connection.pause", connection)
 
+    async def is_paused(self, connection: str) -> bool:
+        return bool(await self._pool.fetchval(_SQL["is_paused"], connection))
+
     async def resume_connection(self, now: datetime, actor: str, connection: str) -> None:
         async with self._pool.acquire() as database, database.transaction():
             if await database.fetchval(_SQL["resume_connection"], connection) is None:

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from crossdock.app import live_accounts
-from crossdock.engine.ports import OpenConnection
+from crossdock.engine.ports import OpenConnection, system_clock
 from crossdock.kit.connector import Connector, LiveAccount
 from crossdock.model.errors import Invalid, Unavailable
 from crossdock.policy.connections import AvailabilityPolicy
@@ -53,7 +53,7 @@ class Erp:
 
 async def ask(api: Api, erp: Erp, policy: AvailabilityPolicy, code: str = "C1", *, live: bool = True) -> httpx.Response:
     connector = Connector("erp", "ERP", dict, _nothing, read_account=erp.read)
-    source = live_accounts([OpenConnection("erp", connector, None)], "erp")
+    source = live_accounts([OpenConnection("erp", connector, None)], "erp", api.services.control)
     services = replace(api.services, availability=policy, account_source=source)
     token = await api.token("portal-1")
     async with served(services) as url, httpx.AsyncClient(base_url=url, timeout=20) as http:
@@ -87,11 +87,21 @@ async def test_without_the_erp_the_ledger_answers_and_says_why(database_url: str
         assert (never["source"], never["fallback"]) == ("ledger", "Live answers are not offered here.")
 
 
-async def test_however_many_ask_the_erp_sees_few_at_once() -> None:
-    erp = Erp()
-    connector = Connector("erp", "ERP", dict, _nothing, read_account=erp.read)
-    source = live_accounts([OpenConnection("erp", connector, None)], "erp")
-    assert source is not None
-    await asyncio.gather(*(source("C1") for _ in range(40)))
-    assert erp.most_at_once == 4
-    assert live_accounts([OpenConnection("erp", connector, None)], "another") is None
+async def test_a_paused_erp_is_not_asked(database_url: str) -> None:
+    async with open_api(database_url) as api:
+        await api.services.control.pause_connection(system_clock(), "olive", "erp")
+        erp = Erp()
+        answer = (await ask(api, erp, ASKED)).json()
+        assert (answer["source"], answer["fallback"]) == ("ledger", "The ERP is paused by an operator.")
+        assert erp.most_at_once == 0
+
+
+async def test_however_many_ask_the_erp_sees_few_at_once(database_url: str) -> None:
+    async with open_api(database_url, seeded=False) as api:
+        erp = Erp()
+        opened = OpenConnection("erp", Connector("erp", "ERP", dict, _nothing, read_account=erp.read), None)
+        source = live_accounts([opened], "erp", api.services.control)
+        assert source is not None
+        await asyncio.gather(*(source("C1") for _ in range(40)))
+        assert erp.most_at_once == 4
+        assert live_accounts([opened], "another", api.services.control) is None

@@ -2,6 +2,10 @@
 -- Nothing is sent or read until it is resumed.
 UPDATE connections SET paused = true, paused_by = $2, paused_at = $3 WHERE connection = $1 AND NOT paused RETURNING connection;
 
+-- name: is_paused
+-- Whether an operator has paused it.
+SELECT paused FROM connections WHERE connection = $1;
+
 -- name: resume_connection
 -- Work goes on; a wait that the partner asked for is forgotten.
 UPDATE connections SET paused = false, paused_by = NULL, paused_at = NULL, blocked_until = '-infinity'
