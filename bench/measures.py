@@ -36,7 +36,7 @@ def run(
     """One run in a fresh process on a fresh database."""
     dsn = asyncio.run(fresh_database(server, migrated=migrated))
     command = [sys.executable, "-m", module, measure, dsn, str(max(1, int(size)))]
-    ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=1800)
+    ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=3600)
     figures: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
     sys.stdout.write(f"  {measure}: {json.dumps(figures)}, load {os.getloadavg()[0]:.1f}\n")
     sys.stdout.flush()
