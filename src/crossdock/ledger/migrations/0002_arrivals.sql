@@ -15,3 +15,6 @@ ALTER TABLE console_users ADD CONSTRAINT console_users_role_check CHECK (role IN
 -- An order's timeline shows what operators did to it.
 CREATE INDEX audit_subject ON audit (subject);
 CREATE INDEX facts_untranslated ON facts (fact_id) WHERE state = 'untranslated';
+
+-- Movements with watermarks (0003) take its place.
+DROP TABLE stock_departures;
