@@ -1,7 +1,7 @@
 """The baseline: a set-based saga on bare PostgreSQL without any domain. Accept, five deliveries, completion.
 
 Orders arrive in batches of up to 200 as they do at our intake, unique by their number; deliveries are claimed and
-recorded up to 500 at a time. Each claim and each record is a commit of its own: what is sent was promised before, what
+recorded up to 1,000 at a time. Each claim and each record is a commit of its own: what is sent was promised before, what
 was answered is kept.
 """
 
@@ -17,7 +17,7 @@ from crossdock.ledger.database import open_pool
 
 ACCEPT_BATCH = 200
 WARM_UP = 200
-CLAIM_BATCH = 500
+CLAIM_BATCH = 1000
 _TEXT = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 _PARTS = re.split(r"^-- name: (\w+)\s*$", _TEXT, flags=re.MULTILINE)[1:]
 _SQL = dict(zip(_PARTS[::2], _PARTS[1::2], strict=True))

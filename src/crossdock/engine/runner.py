@@ -27,7 +27,7 @@ from crossdock.ledger.steps import ClaimedStep
 from crossdock.model.errors import CrossdockError, Defect, InDoubt, Misconfigured
 
 IDLE_SECONDS: Final = 0.05
-RECORD_BATCH_MAX: Final = 500
+RECORD_BATCH_MAX: Final = 1000
 # A commit costs the same for one step as for many: while little is there, more is waited for, a few milliseconds.
 LINGER_SECONDS: Final = 0.004
 LITTLE: Final = 100

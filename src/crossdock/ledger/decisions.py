@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 
 from crossdock.ledger import stock
@@ -179,14 +180,15 @@ async def insert_steps(
         for order_id, steps in drafts for step in steps
     ]  # fmt: skip
     if rows:
-        tag = await connection.execute(_WRITE["insert_steps"], as_rows(rows), now)
-        if tag != f"INSERT 0 {len(rows)}":
+        try:
+            await connection.execute(_WRITE["insert_steps"], as_rows(rows), now)
+        except asyncpg.UniqueViolationError as taken:
             names = ", ".join(sorted({row.name for row in rows}))
             raise Defect(
                 "step_name_taken", "A step of this name was laid for the order before.",
-                detail=f"{tag} of {len(rows)}: {names[:500]}",
+                detail=f"{taken.detail} of {len(rows)}: {names[:500]}",
                 next_action="Report this with its detail; replay after the mend.",
-            )  # fmt: skip
+            ) from taken  # fmt: skip
 
 
 async def insert_reservations(connection: Connection, rows: Sequence[ReservationRow]) -> None:

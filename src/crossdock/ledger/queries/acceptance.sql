@@ -108,13 +108,13 @@ FROM (SELECT customer, sum(amount) AS amount FROM unnest($1::text[], $2::numeric
 WHERE a.customer = g.customer;
 
 -- name: insert_steps
--- The laid steps; those without needs can begin at once.
+-- The laid steps; those without needs can begin at once. Without ON CONFLICT, which would write each row twice into the
+-- log: that a name is taken is an error anyway.
 INSERT INTO steps (order_id, name, connection, operation, state, needs, payload, created_at, due_at)
 SELECT order_id, name, connection, operation, CASE WHEN needs IS NULL THEN 'ready' ELSE 'waiting' END,
        coalesce(needs, '{}'), payload, $2, $2
 FROM json_to_recordset($1::json)
-  AS s (order_id bigint, name text, connection text, operation text, needs text[], payload json)
-ON CONFLICT DO NOTHING;
+  AS s (order_id bigint, name text, connection text, operation text, needs text[], payload json);
 
 -- name: insert_events
 -- What happened, gapless per order.
