@@ -64,6 +64,10 @@ connection = "portal"
 currencies = ["EUR"]
 payments = ["card"]
 price_source = "channel"
+[stock.channels.shop]
+compare_calls_per_minute = 60
+[stock.channels.portal]
+compare_calls_per_minute = 60
 [[plans]]
 name = "card"
 steps = [
