@@ -77,6 +77,7 @@ class Decider:
         self._acceptor = acceptor
         self._plans = plans
         self._clock = clock
+        self._supply_after = 0
         self._stock = StockDesk(pool, acceptor.policy, plans.ownership, acceptor.reference, clock)
         self._watch = StockWatch(pool, acceptor.policy.stock, clock)
 
@@ -101,9 +102,14 @@ class Decider:
             return await self._decide_singly()
 
     async def allocate_supply(self) -> int:
-        """Give free goods to the oldest orders that wait for them; return how many orders got some."""
+        """Give free goods to the oldest orders that wait for them; return how many orders got some.
+
+        Where the oldest can take none (it lies where they are not served from, or lacks another component), the next
+        round looks at younger ones.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
-            waiting = await find_waiting_for_supply(connection, BATCH_MAX)
+            waiting = await find_waiting_for_supply(connection, BATCH_MAX, self._supply_after)
+            self._supply_after = 0
             if not waiting:
                 return 0
             locked = await lock_orders(connection, list(waiting))
@@ -117,7 +123,7 @@ class Decider:
             for order_id, item in sorted(locked.items()):
                 order = orders[order_id]
                 plan, routes = self._plans.plans[order.plan], self._plans.routes(order.channel)
-                preference = self._acceptor.policy.locations_of(order.channel, order.region)
+                preference = self._acceptor.locations_of(order)
                 decision = decide_supply(order, item.progress, available, preference, views[order_id], plan, routes)
                 if is_laid(decision, views[order_id]):
                     _log.error("supply_not_released", order=order.number, code="step_name_taken")
@@ -128,6 +134,8 @@ class Decider:
                 if decision.stock:
                     decided.append(OrderDecision(item, decision, order))
             await write_decisions(connection, decided, self._clock(), self._plans.ownership)
+            if not decided:
+                self._supply_after = max(waiting)
             return len(decided)
 
     async def _decide_singly(self) -> int:

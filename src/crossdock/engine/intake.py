@@ -117,6 +117,13 @@ class Acceptor:
         await ledger.write_promises(connection, [item for item in accepted if item.acceptance.order is not None])
         return accepted
 
+    def locations_of(self, order: Order) -> tuple[str, ...]:
+        """Where an accepted order may be served from, best first."""
+        customer = self.reference.current.customers.get(order.customer)
+        group = customer.price_group if customer is not None else ""
+        found: tuple[str, ...] = self.policy.locations_of(order.channel, order.region, group)
+        return found
+
     def lay_steps(self, acceptance: Acceptance, round_suffix: str = "") -> Sequence[Any]:
         order, progress = acceptance.order, acceptance.progress
         if order is None or progress is None or progress.state != "accepted":

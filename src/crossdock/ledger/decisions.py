@@ -113,10 +113,10 @@ async def read_step_views(connection: Connection, order_ids: Sequence[int]) -> d
     return found
 
 
-async def find_waiting_for_supply(connection: Connection, limit: int) -> dict[int, set[str]]:
-    """Order id -> SKUs that it waits for and of which some are free."""
+async def find_waiting_for_supply(connection: Connection, limit: int, after: int) -> dict[int, set[str]]:
+    """Order id -> SKUs that it waits for and of which some are free; only orders after `after`."""
     found: dict[int, set[str]] = {}
-    for row in await connection.fetch(_SQL["find_waiting_for_supply"], limit):
+    for row in await connection.fetch(_SQL["find_waiting_for_supply"], limit, after):
         found.setdefault(row[0], set()).add(row[1])
     return found
 

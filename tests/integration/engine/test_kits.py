@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
 
@@ -114,3 +115,21 @@ async def test_kits_and_their_components_never_take_the_same_goods(world: World)
     # Two bolts are left in Hamburg, nine in Birmingham: three kits.
     assert (await progress_of(world, kits)).lines["1"].backordered == 6
     assert await world.pool.fetchval("SELECT count(*) FROM stock WHERE reserved > on_hand") == 0
+
+
+async def test_a_hundred_orders_that_cannot_take_what_is_free_keep_no_younger_one_from_its_goods(world: World) -> None:
+    """Free goods that lie where the oldest are not served from are no reason to look at them for ever."""
+    await world.pool.execute("UPDATE stock SET on_hand = 0, reported = 0")
+    await asyncio.gather(*(order(world, f"S-{number}", 1, "SKU-0") for number in range(101)))
+    young = await order(world, "S-young", 1, "SKU-2")
+    await world.pool.execute(
+        "INSERT INTO stock (sku, location, on_hand, reported, source, as_of, reported_at)"
+        " VALUES ('SKU-0', 'FAR', 500, 500, 'far', now(), now()), ('SKU-2', 'HAM', 5, 5, 'wms', now(), now())"
+        " ON CONFLICT (sku, location) DO UPDATE SET on_hand = 5"
+    )
+    given = [await world.decider.allocate_supply() for _ in range(3)]
+    assert sum(given) == 1
+    assert (await progress_of(world, young)).lines["1"].backordered == 0
+    # And then it begins with the oldest again.
+    await world.pool.execute("UPDATE stock SET on_hand = 1 WHERE sku = 'SKU-0' AND location = 'HAM'")
+    assert sum([await world.decider.allocate_supply() for _ in range(3)]) == 1

@@ -102,9 +102,9 @@ UPDATE shipments s SET delivered_at = $2
 FROM shipment_packages p WHERE p.tracking = ANY ($1::text[]) AND s.shipment = p.shipment AND s.order_id = p.order_id;
 
 -- name: find_waiting_for_supply
--- Orders, oldest first, with lines that wait for goods of which some are free again.
+-- Orders, oldest first, after one, with lines that wait for goods of which some are free again.
 SELECT DISTINCT r.order_id, r.sku
 FROM reservations r JOIN order_progress p USING (order_id)
-WHERE r.waiting AND p.state IN ('accepted', 'shipping')
+WHERE r.waiting AND r.order_id > $2 AND p.state IN ('accepted', 'shipping')
   AND EXISTS (SELECT FROM stock s WHERE s.sku = r.sku AND s.on_hand - s.quality_hold - s.damaged > s.reserved)
 ORDER BY r.order_id LIMIT $1;
