@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from crossdock.api import availability, changes, hooks, operations, orders, reservations, status, tokens, validation
+from crossdock.api import (
+    availability,
+    changes,
+    hooks,
+    operations,
+    orders,
+    reservations,
+    status,
+    stock,
+    tokens,
+    validation,
+)
 from crossdock.api.endpoint import Endpoint, Reply
 from crossdock.insight.connections import ConnectionState
 from crossdock.insight.orders import OrderDetail, OrderSummary, ShipmentSummary
@@ -16,6 +27,7 @@ from crossdock.model.stock import Reservation
 _JSON: Final = "application/json"
 _CHANNEL: Final = {"Crossdock-Channel": (False, "For which channel this is; needed by clients of several channels")}
 _KEY: Final = {"Idempotency-Key": (True, "Chosen by the sender; the same for every sending of the same order")}
+_SOURCE: Final = {"Crossdock-Source": (False, "The connection that this is reported by; needed by clients of several")}
 _WEBHOOK: Final = {
     "webhook-id": (True, "The webhook's identifier"), "webhook-timestamp": (True, "Seconds since 1970"),
     "webhook-signature": (True, "Standard Webhooks signatures, v1"),
@@ -98,6 +110,23 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint(
         "GET", "/v1/shipments", orders.show_shipments, "Shipments, newest orders first", "shipments",
         (Reply(200, "A page", Listing[ShipmentSummary]),), scope="shipments:read", query=orders.ShipmentQuery,
+    ),
+    Endpoint(
+        "POST", "/v1/balances", stock.report_balances, "Report what is there", "stock",
+        (Reply(202, "Kept; decided in a moment", stock.StockReceived),),
+        scope="stock:write", body=stock.BalancesBody, body_media_type=_JSON, headers={**_KEY, **_SOURCE},
+        description="Absolute figures as of a time, in any unit of the product. Rows that cannot be taken are parked "
+        "alone: GET /v1/quarantine shows them with line, reason and fix.",
+    ),
+    Endpoint(
+        "POST", "/v1/movements", stock.report_movements, "Report what moved", "stock",
+        (Reply(202, "Kept; decided in a moment", stock.StockReceived),),
+        scope="stock:write", body=stock.MovementsBody, body_media_type=_JSON, headers={**_KEY, **_SOURCE},
+    ),
+    Endpoint(
+        "POST", "/v1/inbound", stock.report_inbound, "Report what purchase orders will bring", "stock",
+        (Reply(202, "Kept; decided in a moment", stock.StockReceived),),
+        scope="stock:write", body=stock.InboundBody, body_media_type=_JSON, headers={**_KEY, **_SOURCE},
     ),
     Endpoint(
         "GET", "/v1/holds", operations.show_holds, "Held orders, oldest first", "operations",

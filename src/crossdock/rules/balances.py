@@ -181,6 +181,8 @@ class Judge(NamedTuple):
         return product
 
     def _time(self, source: str, location: str, at: datetime, field: str) -> None:
+        if at.tzinfo is None:
+            raise Invalid("as_of_form", f"{field} {at.isoformat()} has no time zone.")
         if at > self.now + FUTURE_TOLERANCE and at > self.now + FUTURE_TOLERANCE + self.ownership.skew(
             source, location, at
         ):

@@ -40,7 +40,7 @@ CHANNEL_SCOPES = (
 CLIENTS = {
     "shop-1": ApiClient("shop-1", CHANNEL_SCOPES, ("shop",)),
     "portal-1": ApiClient("portal-1", CHANNEL_SCOPES, ("portal",)),
-    "operator-1": ApiClient("operator-1", tuple(SCOPES), ("shop", "portal")),
+    "operator-1": ApiClient("operator-1", tuple(SCOPES), ("shop", "portal", "wms")),
     "nothing-1": ApiClient("nothing-1", (), ("shop",)),
 }
 OLD_KEY = "whsec_" + base64.b64encode(b"the key of yesterday, 24").decode()
