@@ -24,7 +24,7 @@ from crossdock.ledger.publications import ClaimedFigure, FedFigure, LeasedLane, 
 from crossdock.model.errors import CrossdockError, Defect, InDoubt, Invalid, Misconfigured, Unavailable
 from crossdock.model.stock import StockFigure
 from crossdock.policy.stock import ChannelStock
-from crossdock.rules.publish import after_refusal, differing, lane_wait_seconds, urgent_in_row
+from crossdock.rules.publish import Patience, after_refusal, lane_wait_seconds, urgent_in_row
 
 LEASE_MARGIN: Final = timedelta(seconds=15)
 FEED_LOOK_SECONDS: Final = (0.25, 5.0)
@@ -93,6 +93,7 @@ class PublicationLane:
         self._leased_until: datetime | None = None
         self._failures = 0
         self._urgent_in_row = 0
+        self._patience = Patience()
         self._feed_look_at: datetime | None = None
         self._feed_look_seconds = FEED_LOOK_SECONDS[0]
         self._compare_at: datetime | None = None
@@ -281,7 +282,7 @@ class PublicationLane:
             except CrossdockError as error:
                 _log.warning("comparison_failed", channel=self.channel, code=error.code)
                 return
-            lost = differing(believed, shown)
+            lost = self._patience.choose(believed, shown)
         reached = max(believed) if len(believed) == limit else ""
         async with self._pool.acquire() as connection:
             await ledger.tell_again(connection, [(self.channel, sku) for sku in lost])

@@ -22,6 +22,7 @@ from crossdock.model.errors import Misconfigured
 from crossdock.policy.policy import Policy
 
 PLAN_IDLE_SECONDS: Final = (0.02, 0.1)
+BACKLOG: Final = 900
 LANE_IDLE_SECONDS: Final = (0.02, 0.25)
 STALE_WATCH_SECONDS: Final = 5.0
 _log: Final = structlog.get_logger("crossdock.engine.publisher")
@@ -70,8 +71,8 @@ class Publisher:
                 ready = await self._survive(self._place_lanes, "lanes_failed")
             counted = await self._survive(self._planner.count_changes, "planner_failed")
             wait = PLAN_IDLE_SECONDS[0] if counted else min(wait * 1.5, PLAN_IDLE_SECONDS[1])
-            # Also after work: what changes meanwhile is counted together.
-            await asyncio.sleep(wait)
+            # Also after work: what changes meanwhile is counted together. A backlog is worked off without a pause.
+            await asyncio.sleep(0 if (counted or 0) >= BACKLOG else wait)
 
     async def _watch_forever(self) -> None:
         while True:

@@ -14,9 +14,9 @@ from crossdock.rules.publish import (
     CALM,
     URGENT,
     URGENT_IN_ROW_MAX,
+    Patience,
     after_refusal,
     counts_for_itself,
-    differing,
     lane_wait_seconds,
     urgency_of,
     urgent_in_row,
@@ -80,6 +80,12 @@ def test_the_run_of_urgent_figures_is_counted_over_all_batches(before: int, urge
     assert urgent_in_row(before, urgencies) == min(expected, URGENT_IN_ROW_MAX)
 
 
-def test_a_channel_that_shows_nothing_differs() -> None:
+def test_a_difference_that_stays_is_told_more_and_more_rarely() -> None:
+    patience = Patience()
     acknowledged = {"A": Decimal(3), "B": Decimal(4), "C": Decimal("5.00")}
-    assert differing(acknowledged, {"A": Decimal(3), "C": Decimal(5)}) == ["B"]
+    assert patience.choose(acknowledged, {"A": Decimal(3), "B": Decimal(4), "C": Decimal(5)}) == []
+    told = [bool(patience.choose(acknowledged, {"A": Decimal(3), "C": Decimal(5)})) for _ in range(200)]
+    assert [place for place, again in enumerate(told) if again][:6] == [0, 2, 5, 10, 19, 36]
+    assert patience.choose(acknowledged, {"A": Decimal(3), "B": Decimal(1), "C": Decimal(5)}) == ["B"], "another one"
+    assert patience.choose(acknowledged, {"A": Decimal(3), "B": Decimal(4), "C": Decimal(5)}) == []
+    assert patience.choose(acknowledged, {"A": Decimal(3), "B": Decimal(1), "C": Decimal(5)}) == ["B"], "it came back"
