@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -41,8 +41,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 _log: Final = structlog.get_logger("crossdock.engine.recorder")
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """A call that ended, well or not."""
 
     step: ClaimedStep
@@ -98,7 +97,7 @@ class Recorder:
             _log.error("outcome_not_written", step=item.step.name, order=item.step.number, code=error.code)
             # The call has ended: a replay must ask the partner before it sends again.
             doubt = InDoubt(error.code, error.message, detail=error.detail, next_action=error.next_action)
-            parked = replace(item, answer=doubt)
+            parked = msgspec.structs.replace(item, answer=doubt)
             await self._record(worker, [parked], {id(parked): Move("park")})
 
     async def _record(self, worker: str, ended: Sequence[Ended], moves: Mapping[int, Move | None]) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Protocol
+
+import msgspec
 
 from crossdock.kit.connector import Call, Connector, Done, Operation, Shown, StockLane, Submitted
 from crossdock.kit.settings import decode_settings
@@ -83,7 +85,7 @@ async def check_repeated(case: Case, client: Any, partner: Partner) -> None:
     """The same call again, as after a restart, makes no second effect and finds the same number."""
     call = await case.fresh()
     first = await perform(case, client, call)
-    again = replace(call, attempt=2)
+    again = msgspec.structs.replace(call, attempt=2)
     second = await perform(case, client, again) if case.declared.repeatable else await _probed(case, client, again)
     _require(second.external_id == first.external_id, f"{case.operation} finds another number when it is repeated")
     await _one_effect(case, partner, call)
@@ -99,7 +101,7 @@ async def check_lost_answer(case: Case, client: Any, partner: Partner) -> None:
         _require(isinstance(found, InDoubt), f"{case.operation} under {plan} must be in doubt, it is {found!r}")
         probed = await _probed(case, client, call)
         await _one_effect(case, partner, call)
-        repeated = await perform(case, client, replace(call, attempt=2)) if case.declared.repeatable else probed
+        repeated = await perform(case, client, msgspec.structs.replace(call, attempt=2)) if case.declared.repeatable else probed
         _require(probed == repeated, f"{case.operation}: the probe says {probed}, the partner {repeated}")
         await _one_effect(case, partner, call)
 
@@ -112,7 +114,7 @@ async def check_lost_request(case: Case, client: Any, partner: Partner) -> None:
     await partner.misbehave({})
     _require(isinstance(found, InDoubt), f"{case.operation} with a broken connection must be in doubt, it is {found!r}")
     _require(await _probe(case, client, call) is None, f"{case.operation}: the probe finds what is not there")
-    await perform(case, client, replace(call, attempt=2))
+    await perform(case, client, msgspec.structs.replace(call, attempt=2))
     await _one_effect(case, partner, call)
 
 

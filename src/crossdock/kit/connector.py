@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
@@ -45,8 +45,7 @@ class Exchange(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, gc=False):
     """One step to be done. `key` is the idempotency key (stable over attempts); `number` our order number.
 
     `order` is the accepted order, `payload` the step's own JSON (decode it with the operation's type), `results` the
@@ -62,11 +61,10 @@ class Call:
     results: Mapping[str, bytes]
     attempt: int = 1
     traceparent: str = ""
-    exchanges: list[Exchange] = field(default_factory=list)
+    exchanges: list[Exchange] = []
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True, gc=False):
     """The effect is there. `result` is JSON kept on the step and handed to steps that need it."""
 
     result: bytes = b"{}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -18,8 +17,7 @@ SILENT_FOR: Final = timedelta(seconds=6)
 """A worker not heard of for so long counts as dead: its steps go on elsewhere, in doubt."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedStep:
+class ClaimedStep(msgspec.Struct, frozen=True, gc=False):
     """A step that this process may now send. `doubt`: probe before sending. `needy`: it needs results of others."""
 
     order: Order
@@ -36,8 +34,7 @@ class ClaimedStep:
     traceparent: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of a claimed step: its next state, and what to show of it. `result` and `exchanges` are JSON."""
 
     step: ClaimedStep

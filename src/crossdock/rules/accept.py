@@ -12,6 +12,8 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+import msgspec
+
 from crossdock.model.codes import check_currency
 from crossdock.model.documents import Address, Component, Customer, Product, check_address
 from crossdock.model.errors import Invalid
@@ -65,8 +67,7 @@ class _Reasons:
         (self.refusals if wish == "refuse" else self.holds).append(reason(code, message, line=line, field=field))
 
 
-@dataclass(frozen=True, slots=True)
-class _Draft:
+class _Draft(msgspec.Struct, frozen=True, gc=False):
     """A line that can be ordered: its product, base units and price; the components of a kit."""
 
     line: PlacedLine

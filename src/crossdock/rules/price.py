@@ -8,10 +8,11 @@ same break the one that began later, then the lower price.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
+
+import msgspec
 
 from crossdock.model.codes import CURRENCY_DIGITS
 from crossdock.model.documents import Customer, PriceAgreement, Product
@@ -32,8 +33,7 @@ Offers = Mapping[tuple[str, str, str], Sequence[PriceAgreement]]
 """(customer, price group, currency) -> agreements, those with the highest quantity break first."""
 
 
-@dataclass(frozen=True, slots=True)
-class PricedLine:
+class PricedLine(msgspec.Struct, frozen=True, gc=False):
     """`unit_price` is what is charged per base unit; `problem` is a reason's code and sentence, or None."""
 
     unit_price: Decimal

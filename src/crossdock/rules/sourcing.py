@@ -8,9 +8,10 @@ whole, and each kit is packed at one location.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 from typing import Final
+
+import msgspec
 
 from crossdock.model.documents import Component
 from crossdock.model.orders import Allocation, FulfilmentPolicy
@@ -22,8 +23,7 @@ Available = Mapping[tuple[str, str], Decimal]
 """(SKU, location) -> base units that may be promised."""
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(msgspec.Struct, frozen=True, gc=False):
     """What a line needs, in base units; of a kit, its `components`."""
 
     line: str
@@ -33,8 +33,7 @@ class Need:
     components: tuple[Component, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True, gc=False):
     """Where a line comes from; what is nowhere is `backordered`."""
 
     allocations: tuple[Allocation, ...]

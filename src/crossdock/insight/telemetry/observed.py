@@ -92,7 +92,7 @@ def _traced_one(
             return await perform(client, call)
         try:
             # `exchanges` stays the caller's own list.
-            done = await perform(client, replace(call, traceparent=span.traceparent))
+            done = await perform(client, msgspec.structs.replace(call, traceparent=span.traceparent))
         except CrossdockError as error:
             span.end(error.code)
             raise
@@ -109,7 +109,7 @@ def _traced_many(perform_many: PerformMany, connection: str, tracing: Tracing) -
     async def perform_many_traced(client: Any, calls: Sequence[Call]) -> Sequence[Done | CrossdockError]:
         spans = [_begin(tracing, connection, call) for call in calls]
         carried = [
-            replace(call, traceparent=span.traceparent) if span else call
+            msgspec.structs.replace(call, traceparent=span.traceparent) if span else call
             for call, span in zip(calls, spans, strict=True)
         ]
         failed = "interrupted"
