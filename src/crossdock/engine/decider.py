@@ -101,6 +101,13 @@ class Decider:
             # One fact holds or leads to something that cannot be kept: find it by deciding them one by one.
             return await self._decide_singly()
 
+    async def wake_overtaken(self) -> None:
+        """Look again at facts that were found early while their order was being accepted elsewhere."""
+        async with self._pool.acquire() as connection:
+            woken = await inbox.wake_overtaken(connection, self._plans.channel_connections, self._clock())
+        if woken:
+            _log.info("overtaken_facts_woken", facts=woken)
+
     async def allocate_supply(self) -> int:
         """Give free goods to the oldest orders that wait for them; return how many orders got some.
 

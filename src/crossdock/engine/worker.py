@@ -91,6 +91,7 @@ class Worker:
         async with self._pool.acquire() as connection:
             lost = await ledger.expire_leases(connection, now)
             await expire_early(connection, now)
+        await self._decider.wake_overtaken()
         await expire_holds(self._pool, now)
         if lost:
             _log.info("leases_expired", steps=lost)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -161,6 +161,12 @@ async def find_orders_by_tracking(connection: Connection, trackings: Sequence[st
 async def forget_state_facts(connection: Connection, before: datetime, limit: int) -> int:
     """Delete applied reports of state that came before `before`; return how many."""
     tag: str = await connection.execute(_SQL["forget_state_facts"], before, limit)
+    return int(tag.rsplit(" ", 1)[1])
+
+
+async def wake_overtaken(connection: Connection, channels: Mapping[str, str], now: datetime) -> int:
+    """Wake early facts whose order is there after all; `channels` maps channel to connection. Return how many."""
+    tag: str = await connection.execute(_SQL["wake_overtaken"], now, list(channels.values()), list(channels))
     return int(tag.rsplit(" ", 1)[1])
 
 

@@ -75,6 +75,13 @@ DELETE FROM facts WHERE fact_id IN (
     ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED
 );
 
+-- name: wake_overtaken
+-- Facts that one worker found early while another was just accepting their order: that one could not wake them yet.
+UPDATE facts f SET state = 'waiting', due_at = $1
+FROM unnest($2::text[], $3::text[]) AS c (connection, channel)
+WHERE f.state = 'early' AND f.connection = c.connection
+  AND EXISTS (SELECT FROM orders o WHERE o.channel_number = f.subject AND o.channel = c.channel);
+
 -- name: expire_early
 -- Facts whose order never came are shown to a person.
 UPDATE facts SET state = 'quarantined', cause = 'order_missing', owner = 'customer service',
