@@ -327,3 +327,14 @@ async def test_deliveries_by_webhook_and_poll(tmp_path: Path) -> None:
         polled = await read_all(CARRIER, client, "trackings")
     assert [identity(fact) for fact in pushed] == [identity(fact) for fact in polled]
     assert msgspec.json.decode(polled[0].body, type=FACT_BODIES["delivery.reported"]).tracking == "TR-77"
+
+
+async def test_the_warehouse_s_balances_of_some_products_are_read_afresh(tmp_path: Path) -> None:
+    async with subscribed("wms", tmp_path, "--no-waves") as wms, opened(WMS, wms.partner) as client:
+        facts = await read_all(WMS, client, "stock")
+        reported = [row for fact in facts for row in msgspec.json.decode(fact.body, type=BalancesReported).balances]
+        some = {row.sku: row.on_hand for row in reported if row.location == "BHX"}
+        asked = sorted(some)[:3]
+        assert WMS.read_balances is not None
+        found = await WMS.read_balances(client, "BHX", [*asked, "NO-SUCH-SKU"])
+        assert {row.sku: row.on_hand for row in found} == {sku: some[sku] for sku in asked}

@@ -210,6 +210,12 @@ class Warehouse:
     def read_stock(self, call: Call) -> Answer:
         warehouse = call.query.get("warehouse", WAREHOUSES[0])
         after = call.query.get("after", "")
+        if asked := call.query.get("skus", ""):
+            keys = [f"{warehouse}/{sku}" for sku in asked.split(",")[:PAGE]]
+            some = [self._storage.read("balance", key, Balance) for key in keys]
+            known = [balance for balance in some if balance is not None]
+            now = datetime.now(UTC).isoformat()
+            return Answer({"as_of": now, "warehouse": warehouse, "balances": known, "next": ""})
         found = self._storage.read_by_key("balance", warehouse, after, PAGE + 1, Balance)
         cursor = f"{warehouse}/{found[PAGE - 1].sku}" if len(found) > PAGE else ""
         as_of = datetime.now(UTC).isoformat()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crossdock.connectors.tryton.accounts import read_account
 from crossdock.connectors.tryton.client import TrytonSettings, check, open_tryton
-from crossdock.connectors.tryton.feeds import read_customers, read_prices, read_products, read_stock
+from crossdock.connectors.tryton.feeds import read_balances, read_customers, read_prices, read_products, read_stock
 from crossdock.connectors.tryton.orders import cancel_order, find_cancellation, find_order, place_orders
 from crossdock.connectors.tryton.shipping import find_shipment, ship
 from crossdock.kit.connector import Connector, Feed, Operation
@@ -32,6 +32,7 @@ CONNECTOR = Connector(
         Feed("prices", read=read_prices, interval_seconds=300),
         Feed("stock", read=read_stock, interval_seconds=60),
     ),
+    read_balances=read_balances,
     check=check,
     read_account=read_account,
 )  # fmt: skip

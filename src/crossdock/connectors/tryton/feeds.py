@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -20,6 +21,8 @@ from crossdock.connectors.tryton.translate import (
 from crossdock.kit.arrivals import Row, translate_rows
 from crossdock.kit.connector import Page
 from crossdock.model.facts import Fact
+from crossdock.model.stock import InventoryBalance
+from crossdock.model.values import Quantity
 
 PAGE: Final = 500
 PRICE_PAGE: Final = 1000
@@ -121,20 +124,35 @@ async def read_stock(client: TrytonClient, connection: str, cursor: str) -> Page
     index = codes.index(cursor) if cursor in codes else 0
     as_of = datetime.now(UTC)
     warehouse = references.warehouses[codes[index]].id
-    context = {"locations": [warehouse], "with_childs": True, "stock_date_end": as_of.date()}
-    rows = await client.rows(
-        None, "product.product", [["code", "!=", None]], ["code", "quantity", "default_uom"], context=context
-    )
-    symbols = await _names(client, "product.uom", "symbol")
-    balances = [
-        (row["code"], max(quantity_of(row["quantity"] or 0), Decimal(0)), UNIT_OF_SYMBOL[symbols[row["default_uom"]]])
-        for row in rows if symbols.get(row["default_uom"]) in UNIT_OF_SYMBOL
-    ]  # fmt: skip
+    balances = await _count(client, warehouse, [["code", "!=", None]], as_of)
     # A warehouse without any stock is one that nobody uses, such as the one that Tryton makes by itself.
     used = any(value for _, value, _ in balances)
     facts = [balances_fact(connection, codes[index], balances, as_of)] if used else []
     last = index + 1 == len(codes)
     return Page(facts, codes[0] if last else codes[index + 1], more=not last)
+
+
+async def read_balances(client: TrytonClient, location: str, skus: Sequence[str]) -> Sequence[InventoryBalance]:
+    """What Tryton has of these right now; a SKU that it does not know is left out."""
+    references = await client.ensure_references()
+    if location not in references.warehouses:
+        return ()
+    as_of = datetime.now(UTC)
+    found = await _count(client, references.warehouses[location].id, [["code", "in", list(skus)]], as_of)
+    return [InventoryBalance(sku, location, Quantity(value, unit), as_of) for sku, value, unit in found]
+
+
+async def _count(
+    client: TrytonClient, warehouse: int, domain: list[Any], as_of: datetime
+) -> list[tuple[str, Decimal, str]]:
+    """(SKU, on hand, unit) at a warehouse; below zero Tryton has sold more than it counted, so nothing is there."""
+    context = {"locations": [warehouse], "with_childs": True, "stock_date_end": as_of.date()}
+    rows = await client.rows(None, "product.product", domain, ["code", "quantity", "default_uom"], context=context)
+    symbols = await _names(client, "product.uom", "symbol")
+    return [
+        (row["code"], max(quantity_of(row["quantity"] or 0), Decimal(0)), UNIT_OF_SYMBOL[symbols[row["default_uom"]]])
+        for row in rows if symbols.get(row["default_uom"]) in UNIT_OF_SYMBOL
+    ]  # fmt: skip
 
 
 def _page(facts: list[Any], rows: list[dict[str, Any]], size: int) -> Page:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Final
 
 import msgspec
 
 from crossdock.connectors.wms.translate import (
     Cancellation,
+    CountedPage,
     Instruction,
     StockPage,
     balances_facts,
+    balances_of,
     cancellation_done,
     instruction_body,
     instruction_number,
@@ -24,6 +27,9 @@ from crossdock.kit.arrivals import named, translate_items
 from crossdock.kit.connector import Call, Done, Page
 from crossdock.kit.http import HttpSession, path
 from crossdock.model.facts import Fact
+from crossdock.model.stock import InventoryBalance
+
+READ_MAX: Final = 100
 
 
 class WmsSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +136,18 @@ async def read_stock(client: WmsClient, connection: str, cursor: str) -> Page:
     if following < len(client.warehouses):
         return Page(facts, f"{client.warehouses[following]}|", more=True)
     return Page(facts, f"{client.warehouses[0]}|", more=False)
+
+
+async def read_balances(client: WmsClient, location: str, skus: Sequence[str]) -> Sequence[InventoryBalance]:
+    """What the warehouse has of these right now; a SKU that it does not know is left out."""
+    found: list[InventoryBalance] = []
+    for first in range(0, len(skus), READ_MAX):
+        asked = ",".join(skus[first : first + READ_MAX])
+        answer = await client.session.request(
+            None, "GET", "/api/stock", write=False, params={"warehouse": location, "skus": asked}
+        )
+        found.extend(balances_of(answer.decode(CountedPage)))
+    return found
 
 
 async def read_webhook(

@@ -9,6 +9,7 @@ from crossdock.connectors.wms.client import (
     find_cancellation,
     find_release,
     open_wms,
+    read_balances,
     read_shipments,
     read_shorts,
     read_stock,
@@ -34,5 +35,6 @@ CONNECTOR = Connector(
         Feed("stock", read=read_stock, interval_seconds=15),
     ),
     webhook=Webhook(read=read_webhook),
+    read_balances=read_balances,
     check=check,
 )

@@ -87,6 +87,14 @@ class StockPage(msgspec.Struct, frozen=True):
     next: str = ""
 
 
+class CountedPage(msgspec.Struct, frozen=True):
+    """Balances that were asked for: one that cannot be read is an error of the whole answer."""
+
+    as_of: datetime
+    warehouse: str
+    balances: tuple[WmsBalance, ...]
+
+
 class Envelope(msgspec.Struct, frozen=True):
     type: str
     data: msgspec.Raw
@@ -189,6 +197,12 @@ def balances_facts(connection: str, page: StockPage, after: str, raw: bytes) -> 
             subject=page.warehouse, occurred_at=page.as_of,
         ))  # fmt: skip
     return facts
+
+
+def balances_of(page: CountedPage) -> list[InventoryBalance]:
+    return [
+        InventoryBalance(row.sku, page.warehouse, Quantity(row.on_hand, row.unit), page.as_of) for row in page.balances
+    ]
 
 
 def _fulfilment_number(instruction: str) -> str:
