@@ -20,6 +20,8 @@ class StockOwner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     departure; "" when the owner is the warehouse itself and `shipped_at` is by its own clock.
     `clock_skew_seconds`: how far the owner's clock may be from ours; a balance contains what was acknowledged at least
     so long before its `as_of`.
+    Its balances are read `compare_calls_per_minute` times a minute, a slice each time, and compared with ours; `repair`
+    "always" takes the owner's word where they differ, "ask" waits for a person.
     """
 
     location: str
@@ -28,6 +30,8 @@ class StockOwner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     contains: Literal["departures", "orders"] = "departures"
     told_by: str = ""
     clock_skew_seconds: Decimal = Decimal(0)
+    compare_calls_per_minute: Annotated[int, msgspec.Meta(ge=0)] = 6
+    repair: Literal["always", "ask"] = "always"
 
 
 class Freshness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
