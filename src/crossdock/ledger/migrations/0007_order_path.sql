@@ -7,6 +7,3 @@ ALTER TABLE reservations
     ADD COLUMN waiting boolean NOT NULL GENERATED ALWAYS AS (location = '' AND quantity > shipped + released) STORED;
 CREATE INDEX reservations_waiting ON reservations (order_id, sku) WHERE waiting;
 ALTER TABLE reservations SET (fillfactor = 50);
-
--- An order of a few lines is kept with its row: out of the row it would be two more rows in a table and an index beside.
-ALTER TABLE orders SET (toast_tuple_target = 4080);
