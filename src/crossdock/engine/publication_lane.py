@@ -33,6 +33,7 @@ FEED_FORGOTTEN_AFTER: Final = timedelta(hours=1)
 COMPARE_RESTED: Final = timedelta(seconds=5)
 SUCCESS_EVERY: Final = timedelta(seconds=2)
 RARE: Final = Decimal("0.1")
+GATHER_SECONDS_MAX: Final = 60
 _log: Final = structlog.get_logger("crossdock.engine.publication_lane")
 Answer = TypeVar("Answer")
 
@@ -58,16 +59,17 @@ class Sampled:
 
 def lane_pace(declared: StockLane, policy: ChannelStock) -> Pace:
     """The partner's usual limits, or the pace that was agreed with it. Where calls are rare, half of them are kept for
-    what is about to sell out."""
+    what is about to sell out, and the rest is gathered for a while."""
     per_second, burst = Decimal(str(declared.calls_per_second)), Decimal(str(max(declared.burst, 1.0)))
     if policy.calls_per_second is not None:
         scaled = burst * policy.calls_per_second / per_second
         burst = max(burst, policy.calls_per_second) if scaled > burst else max(scaled, Decimal(1))
         per_second = policy.calls_per_second
     batch = min(declared.batch_max, policy.batch_max or declared.batch_max)
-    return Pace(
-        per_second, burst, batch, declared.counts_figures, calm_tokens=burst / 2 if per_second < RARE else Decimal(1)
-    )
+    if per_second >= RARE:
+        return Pace(per_second, burst, batch, declared.counts_figures)
+    gathered = min(int(1 / (per_second * burst)), GATHER_SECONDS_MAX)
+    return Pace(per_second, burst, batch, declared.counts_figures, calm_tokens=burst / 2, calm_seconds=gathered)
 
 
 class PublicationLane:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -97,13 +97,15 @@ class LeasedLane:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """A lane's own pace. `calm_tokens`: how many calls must be left before anything that is not urgent is told."""
+    """A lane's own pace. `calm_tokens`: how many calls must be left before anything that is not urgent is told;
+    `calm_seconds`: how long such figures are gathered before a call is spent on them."""
 
     calls_per_second: Decimal
     burst: Decimal
     batch_max: int
     counts_figures: bool = False
     calm_tokens: Decimal = Decimal(1)
+    calm_seconds: int = 0
 
 
 async def lock_planner(connection: Connection) -> bool:
@@ -191,6 +193,7 @@ async def claim_figures(
     rows = await connection.fetch(
         _SQL["claim_figures"], channel, worker, now, pace.batch_max, pace.calls_per_second, pace.burst,
         pace.counts_figures, leased_until, pace.calm_tokens, partner, urgent_in_row,
+        now - timedelta(seconds=pace.calm_seconds),
     )  # fmt: skip
     return [ClaimedFigure(*row) for row in rows]
 
@@ -237,14 +240,6 @@ async def note_lane_success(connection: Connection, channel: str, now: datetime)
 
 async def block_lane(connection: Connection, channel: str, until: datetime, error: str, failures: int) -> None:
     await connection.execute(_SQL["block_lane"], channel, until, error, failures)
-
-
-async def read_slice(
-    connection: Connection, channel: str, after: str, rested_since: datetime, limit: int, partner: str, now: datetime
-) -> dict[str, Decimal]:
-    """SKU -> what the channel acknowledged of it; nothing while the partner is paused."""
-    rows = await connection.fetch(_SQL["read_slice"], channel, after, rested_since, limit, partner, now)
-    return {row[0]: row[1] for row in rows}
 
 
 async def place_slice(connection: Connection, channel: str, sku: str) -> None:

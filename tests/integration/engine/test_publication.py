@@ -20,7 +20,8 @@ pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[3]
 SKUS = [f"T-{n:04d}" for n in range(1, 41)]
 TOLD = ChannelStock(compare_calls_per_minute=0)
-FOUR = {"shop": TOLD, "bazaar": TOLD, "agora": TOLD, "portal": TOLD}
+FEEDS = ChannelStock(compare_calls_per_minute=0, calls_per_second=Decimal(1))
+FOUR = {"shop": TOLD, "bazaar": FEEDS, "agora": TOLD, "portal": TOLD}
 
 
 async def reserve(estate: Estate, skus: Sequence[str], quantity: int = 1) -> None:
@@ -91,17 +92,20 @@ async def test_an_item_without_a_listing_is_parked_with_its_cause(database_url: 
 async def test_a_channel_that_drops_updates_in_silence_is_found_by_reading_back(
     database_url: str, tmp_path: Path
 ) -> None:
-    compared = ChannelStock(compare_calls_per_minute=120)
+    compared = ChannelStock(compare_calls_per_minute=120, calls_per_second=Decimal(5))
     channels = {"portal": compared, "bazaar": compared}
     async with open_estate(database_url, tmp_path, channels, skus=SKUS) as estate:
-        for partner in estate.partners.values():
-            await partner.misbehave({"seed": 5, "stock_drop": 0.3})
         async with estate.publishing() as publisher:
-            await estate.place_stock(dict.fromkeys(SKUS, 80))
+            await estate.place_stock(dict.fromkeys(SKUS, 100))
             await until(estate.settled)
-            shown = {row.sku: row.shown for row in await publisher.sample("portal", SKUS)}
-            dropped = [sku for sku in SKUS if shown[sku] is None]
+            for partner in estate.partners.values():
+                await partner.misbehave({"seed": 5, "stock_drop": 0.3})
+            await reserve(estate, SKUS, 20)
+            await until(estate.settled)
+            sampled = await publisher.sample("portal", SKUS)
+            dropped = [row for row in sampled if row.shown == row.previous == 100]
             assert dropped, "all is acknowledged, and some of it was dropped"
+            assert all(row.acknowledged == 80 for row in sampled)
             for partner in estate.partners.values():
                 await partner.misbehave({})
             for channel in channels:

@@ -105,7 +105,7 @@ UPDATE publication_lanes SET leased_by = NULL, leased_until = NULL WHERE channel
 -- name: claim_figures
 -- The next figures of a lane under its pace, unless its partner is paused or asked for a wait. Urgent ones go first, and
 -- after four of them comes one of the others, oldest first ($11 urgent ones were told since the last of those). Calm
--- ones wait until $9 calls are left where calls are rare.
+-- ones wait until $9 calls are left, and since before $12 so that more come together, where calls are rare.
 -- The pace is charged and committed before the call.
 WITH lane AS (
     SELECT least($6::numeric, l.tokens + $5::numeric * least(extract(epoch FROM $3::timestamptz - l.refilled_at), 86400)) AS tokens
@@ -124,6 +124,7 @@ WITH lane AS (
     SELECT sku, unit, wanted, promise_on, wanted_version, computed_at, owner_at, attempt, wanted_at
     FROM publications
     WHERE channel = $1 AND urgency = 1 AND wanted_version > acknowledged_version AND NOT parked AND due_at <= $3
+      AND (wanted_at <= $12 OR acknowledged IS NULL OR EXISTS (SELECT FROM urgent))
     ORDER BY wanted_at
     LIMIT (SELECT CASE WHEN tokens >= $9::numeric OR EXISTS (SELECT FROM urgent) THEN places ELSE 0 END FROM room)
 ), picked AS (
@@ -214,14 +215,6 @@ UPDATE publication_lanes SET failures = 0, last_ok_at = $2, last_error = NULL WH
 -- The partner did not answer, or asked for a wait. `failures` counts those in a row.
 UPDATE publication_lanes SET failures = failures + $4, blocked_until = greatest(blocked_until, $2), last_error = $3
 WHERE channel = $1;
-
--- name: read_slice
--- The next acknowledged figures after a SKU that have rested for a while: what the channel shows is compared with them.
-SELECT sku, acknowledged FROM publications
-WHERE channel = $1 AND sku > $2 AND acknowledged IS NOT NULL AND NOT parked AND feed IS NULL
-  AND wanted_version = acknowledged_version AND acknowledged_at < $3
-  AND EXISTS (SELECT FROM connections c WHERE c.connection = $5 AND NOT c.paused AND c.blocked_until <= $6)
-ORDER BY sku LIMIT $4;
 
 -- name: place_slice
 -- Where the comparison stands.
