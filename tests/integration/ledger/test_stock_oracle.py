@@ -301,22 +301,8 @@ class World:
 
 
 ACTS = (
-    "receive", "order", "order", "erp_takes", "ship", "ship", "cancel", "count", "count", "hear", "hear", "hear", "hear",
+    "receive", "order", "order", "erp_takes", "ship", "ship", "cancel", "count", "count", *("hear",) * 4,
 )  # fmt: skip
-    "receive",
-    "order",
-    "order",
-    "erp_takes",
-    "ship",
-    "ship",
-    "cancel",
-    "count",
-    "count",
-    "hear",
-    "hear",
-    "hear",
-    "hear",
-)
 
 
 @pytest.mark.parametrize("kind", list(OWNERS))
