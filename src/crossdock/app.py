@@ -32,6 +32,7 @@ from crossdock.connectors.wms import declaration as wms
 from crossdock.console.rendering import open_console
 from crossdock.console.routes import console_routes
 from crossdock.console.users import password_matches, place_user
+from crossdock.engine.comparison import Reconciler
 from crossdock.engine.control import Control
 from crossdock.engine.decider import Decider
 from crossdock.engine.holds import Holds
@@ -111,7 +112,7 @@ def check_configuration(configuration: Configuration, connectors: Mapping[str, C
     """What the declarations of the connectors say against the configuration; empty when all fits."""
     return [
         *_connection_problems(configuration, connectors), *_plan_problems(configuration, connectors),
-        *_owner_problems(configuration, connectors), *_owner_problems(configuration, connectors), *_told_problems(configuration, connectors),
+        *_owner_problems(configuration, connectors), *_told_problems(configuration, connectors),
     ]  # fmt: skip
 
 
@@ -169,21 +170,6 @@ def _plan_problems(configuration: Configuration, connectors: Mapping[str, Connec
                     "operation_unknown", f"Plan {plan.name} wants {step.operation}, which {step.connection} cannot do.",
                     field=f"plans.{plan.name}", next_action="Name a connection whose system has this operation.",
                 )  # fmt: skip
-
-
-def _owner_problems(configuration: Configuration, connectors: Mapping[str, Connector]) -> Iterator[Misconfigured]:
-    """What tells an owner of stock must be an operation of its own system."""
-    for index, owner in enumerate(configuration.policy.stock.owners):
-        connection = configuration.connections.get(owner.connection)
-        connector = connectors.get(connection.system) if connection is not None else None
-        if connector is None or not owner.told_by:
-            continue
-        known = [operation.name for operation in connector.operations]
-        if owner.told_by not in known:
-            yield Misconfigured(
-                "operation_unknown", f"{connector.title} has no operation {owner.told_by}.",
-                field=f"stock.owners[{index}].told_by", next_action=f"Use one of {', '.join(known) or 'none'}.",
-            )  # fmt: skip
 
 
 def _owner_problems(configuration: Configuration, connectors: Mapping[str, Connector]) -> Iterator[Misconfigured]:
@@ -361,4 +347,5 @@ async def make_worker(application: Application, connections: Sequence[OpenConnec
     decider = Decider(pool, application.acceptor, application.plans, clock, application.metrics)
     publisher = Publisher(pool, connections, configuration.policy, name, clock)
     sweeper = Sweeper(pool, configuration.retention, clock)
-    return Worker(pool, decider, runner, poller, name, clock, publisher, sweeper)
+    reconciler = Reconciler(pool, connections, configuration.policy.stock, publisher.calls_per_second, clock)
+    return Worker(pool, decider, runner, poller, name, clock, publisher, sweeper, reconciler)

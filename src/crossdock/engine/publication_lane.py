@@ -8,7 +8,7 @@ many figures wait, orders go out at theirs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import structlog
 
+from crossdock.engine.comparison import ChannelComparison
 from crossdock.engine.ports import Clock, OpenConnection
 from crossdock.kit.connector import Shown, StockLane, Submitted
 from crossdock.ledger import publications as ledger
@@ -24,13 +25,11 @@ from crossdock.ledger.publications import ClaimedFigure, FedFigure, LeasedLane, 
 from crossdock.model.errors import CrossdockError, Defect, InDoubt, Invalid, Misconfigured, Unavailable
 from crossdock.model.stock import StockFigure
 from crossdock.policy.stock import ChannelStock
-from crossdock.rules.publish import Patience, after_refusal, lane_wait_seconds, urgent_in_row
+from crossdock.rules.publish import after_refusal, lane_wait_seconds, urgent_in_row
 
 LEASE_MARGIN: Final = timedelta(seconds=15)
 FEED_LOOK_SECONDS: Final = (0.25, 5.0)
 FEED_FORGOTTEN_AFTER: Final = timedelta(hours=1)
-# An order takes a moment to reach us after the channel took it from its figure.
-COMPARE_RESTED: Final = timedelta(seconds=5)
 SUCCESS_EVERY: Final = timedelta(seconds=2)
 RARE: Final = Decimal("0.1")
 GATHER_SECONDS_MAX: Final = 60
@@ -95,10 +94,9 @@ class PublicationLane:
         self._leased_until: datetime | None = None
         self._failures = 0
         self._urgent_in_row = 0
-        self._patience = Patience()
         self._feed_look_at: datetime | None = None
         self._feed_look_seconds = FEED_LOOK_SECONDS[0]
-        self._compare_at: datetime | None = None
+        self._comparison = ChannelComparison(pool, channel, partner.name, declared, policy, self._pace.calls_per_second)
         self._success_noted_at: datetime | None = None
 
     @property
@@ -267,32 +265,16 @@ class PublicationLane:
         _log.warning("lane_rests", channel=self.channel, code=error.code, seconds=float(wait))
 
     async def _compare(self, lane: LeasedLane, now: datetime) -> None:
-        """Read a slice of what the channel shows; what it lost or somebody else wrote is told again."""
-        calls = self._policy.compare_calls_per_minute
-        if calls <= 0 or self._policy.repair != "always" or (self._compare_at is not None and now < self._compare_at):
+        """Hold a slice of what the channel shows against what it was told."""
+        reached = await self._comparison.look(lane.slice, now, self._read_back)
+        if reached is None or reached == lane.slice:
             return
-        self._compare_at = now + timedelta(seconds=60 / calls)
-        limit = self._declared.read_max
         async with self._pool.acquire() as connection:
-            believed = await ledger.read_slice(
-                connection, self.channel, lane.slice, now - COMPARE_RESTED, limit, self._partner.name, now
-            )
-        lost: list[str] = []
-        if believed:
-            try:
-                shown = await self._ask(self._declared.read_back(self._partner.client, list(believed)))
-            except CrossdockError as error:
-                _log.warning("comparison_failed", channel=self.channel, code=error.code)
-                return
-            lost = self._patience.choose(believed, shown)
-        reached = max(believed) if len(believed) == limit else ""
-        async with self._pool.acquire() as connection:
-            await ledger.tell_again(connection, [(self.channel, sku) for sku in lost])
-            if reached != lane.slice:
-                await ledger.place_slice(connection, self.channel, reached)
+            await ledger.place_slice(connection, self.channel, reached)
         self._lane = replace(lane, slice=reached)
-        if lost:
-            _log.info("figures_differ", channel=self.channel, count=len(lost))
+
+    async def _read_back(self, skus: Sequence[str]) -> Mapping[str, Decimal]:
+        return await self._ask(self._declared.read_back(self._partner.client, skus))
 
     async def _ask(self, call: Awaitable[Answer]) -> Answer:
         """A call under its deadline; whatever else goes wrong in a connector is its own defect."""

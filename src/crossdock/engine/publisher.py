@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 import asyncpg
@@ -44,6 +45,11 @@ class Publisher:
     @property
     def channels(self) -> tuple[str, ...]:
         return tuple(self._lanes)
+
+    @property
+    def calls_per_second(self) -> dict[str, Decimal]:
+        """Channel -> the pace of its lane."""
+        return {channel: lane.pace.calls_per_second for channel, lane in self._lanes.items()}
 
     async def run(self) -> None:
         try:

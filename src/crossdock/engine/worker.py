@@ -9,6 +9,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from crossdock.engine.comparison import Reconciler
 from crossdock.engine.decider import Decider
 from crossdock.engine.holds import expire_holds
 from crossdock.engine.poller import Poller
@@ -22,6 +23,7 @@ from crossdock.ledger.facts import expire_early
 BEAT_SECONDS: Final = 1.0
 SUPPLY_SECONDS: Final = 2.0
 WATCH_SECONDS: Final = 2.0
+RECONCILE_SECONDS: Final = 2.0
 SWEEP_SECONDS: Final = 60.0
 _log: Final = structlog.get_logger("crossdock.engine.worker")
 
@@ -32,6 +34,7 @@ class Worker:
     def __init__(
         self, pool: asyncpg.Pool[Any], decider: Decider, runner: Runner, poller: Poller, name: str, clock: Clock,
         publisher: Publisher | None = None, sweeper: Sweeper | None = None,
+        reconciler: Reconciler | None = None,
     ) -> None:  # fmt: skip
         self._pool = pool
         self._decider = decider
@@ -41,6 +44,7 @@ class Worker:
         self._clock = clock
         self._publisher = publisher
         self._sweeper = sweeper
+        self._reconciler = reconciler
 
     async def run(self) -> None:
         await self._beat()
@@ -50,6 +54,10 @@ class Worker:
                 tasks.create_task(self._poller.run(), name="poller")
                 if self._publisher is not None:
                     tasks.create_task(self._publisher.run(), name="publisher")
+                if self._reconciler is not None:
+                    channels, owners = self._reconciler.look_at_channels, self._reconciler.look_at_owners
+                    tasks.create_task(self._repeat(channels, RECONCILE_SECONDS), name="channel repairs")
+                    tasks.create_task(self._repeat(owners, RECONCILE_SECONDS), name="owner comparison")
                 tasks.create_task(self._decide_forever(self._decider.decide_orders), name="decider")
                 tasks.create_task(self._decide_forever(self._decider.decide_stock), name="stock desk")
                 tasks.create_task(self._repeat(self._decider.watch_stock, WATCH_SECONDS), name="stock watch")

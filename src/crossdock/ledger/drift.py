@@ -15,7 +15,7 @@ from crossdock.ledger.database import Connection, Queries, as_rows
 from crossdock.model.documents import Pack
 from crossdock.model.values import Money
 from crossdock.policy.stock import StockOwner
-from crossdock.rules.comparison import PARKED_CAUSES, PROPOSALS, Counted, Drift, Side, Told
+from crossdock.rules.comparison import PROPOSALS, Counted, Drift, Side, Told
 
 _SQL: Final = Queries.load("drift")
 _NOTHING: Final = Decimal(0)
@@ -134,7 +134,7 @@ async def partner_answers(connection: Connection, partner: str, now: datetime) -
 
 async def find_late(connection: Connection, channel: str, before: datetime, limit: int) -> list[str]:
     """SKUs whose figure waits for too long or is parked, and of which nobody knows yet."""
-    return [row[0] for row in await connection.fetch(_SQL["find_late"], channel, before, limit, list(PARKED_CAUSES))]
+    return [row[0] for row in await connection.fetch(_SQL["find_late"], channel, before, limit)]
 
 
 async def claim_turn(connection: Connection, owner: StockOwner, now: datetime, every: timedelta) -> str | None:
@@ -253,9 +253,7 @@ async def differing_told(
     connection: Connection, channel: str, late_before: datetime, rested_since: datetime
 ) -> AsyncIterator[Mapping[str, Decimal | None]]:
     """SKU -> what is shown, of all that differs from the given figures; chunk by chunk, inside a transaction."""
-    cursor = connection.cursor(
-        _SQL["differing_told"], channel, late_before, rested_since, list(PARKED_CAUSES), prefetch=CHUNK
-    )
+    cursor = connection.cursor(_SQL["differing_told"], channel, late_before, rested_since, prefetch=CHUNK)
     chunk: dict[str, Decimal | None] = {}
     async for row in cursor:
         chunk[row[0]] = row[1]

@@ -101,15 +101,16 @@ class Drift(msgspec.Struct, frozen=True, gc=False):
 def judge_channel(told: Told, shown: Decimal | None, late_after: Decimal) -> Drift | None:
     """None: they agree, or the difference explains itself. `shown` None: the channel does not know the SKU."""
     if told.parked:
-        cause = PARKED_CAUSES.get(told.parked)
-        return None if cause is None else _channel_drift(told, told.wanted, shown, cause)
+        cause = PARKED_CAUSES.get(told.parked, "late")
+        return None if cause == "late" and shown == told.wanted else _channel_drift(told, told.wanted, shown, cause)
     expected = told.acknowledged
     if expected is None or told.waiting_seconds is not None:
         return _judge_waiting(told, shown, late_after)
     if shown == expected:
         return None
     if shown is None:
-        return _channel_drift(told, expected, None, "unlisted")
+        # Of what it never showed, the first figure is lost; what it showed before is not listed any more.
+        return _channel_drift(told, expected, None, "dropped" if told.previous is None else "unlisted")
     if shown < expected and expected - shown <= told.sold:
         return None
     if _is_earlier(told, shown):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -16,8 +16,6 @@ CALM: Final = 1
 PARKED_AT_ONCE: Final = frozenset({"sku_unknown", "unit_unknown", "unlisted"})
 ATTEMPTS_MAX: Final = 8
 URGENT_IN_ROW_MAX: Final = 4
-ROUNDS_SKIPPED_MAX: Final = 64
-REMEMBERED_MAX: Final = 20_000
 _REFUSED_SECONDS: Final = (1, 2, 5, 15, 60, 120, 300)
 
 
@@ -60,38 +58,3 @@ def lane_wait_seconds(failures: int, asked_seconds: Decimal | None, *, operator_
     if operator_must_act:
         return Decimal(60)
     return min(Decimal("0.25") * Decimal(2) ** min(failures - 1, 7), Decimal(30))
-
-
-class Patience:
-    """Which differences between a channel and us are put right now.
-
-    A difference that stays the same although it was told again is told more and more rarely: a channel that keeps
-    back what its unconfirmed orders need shows less than it acknowledged for as long as these wait, and that is right.
-    """
-
-    def __init__(self) -> None:
-        self._seen: dict[str, tuple[Decimal, Decimal | None, int, int]] = {}
-
-    def choose(self, acknowledged: Mapping[str, Decimal], shown: Mapping[str, Decimal]) -> list[str]:
-        """The SKUs of this slice that are to be told again."""
-        chosen = []
-        for sku, figure in acknowledged.items():
-            found = shown.get(sku)
-            if found == figure:
-                self._seen.pop(sku, None)
-                continue
-            before = self._seen.get(sku)
-            if before is None or before[:2] != (figure, found):
-                self._remember(sku, (figure, found, 0, 1))
-                chosen.append(sku)
-            elif before[2] < before[3]:
-                self._remember(sku, (figure, found, before[2] + 1, before[3]))
-            else:
-                self._remember(sku, (figure, found, 0, min(before[3] * 2, ROUNDS_SKIPPED_MAX)))
-                chosen.append(sku)
-        return sorted(chosen)
-
-    def _remember(self, sku: str, seen: tuple[Decimal, Decimal | None, int, int]) -> None:
-        if len(self._seen) >= REMEMBERED_MAX and sku not in self._seen:
-            self._seen.clear()
-        self._seen[sku] = seen

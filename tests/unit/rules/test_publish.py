@@ -14,7 +14,6 @@ from crossdock.rules.publish import (
     CALM,
     URGENT,
     URGENT_IN_ROW_MAX,
-    Patience,
     after_refusal,
     counts_for_itself,
     lane_wait_seconds,
@@ -78,14 +77,3 @@ def test_the_run_of_urgent_figures_is_counted_over_all_batches(before: int, urge
     for urgency in urgencies:
         expected = expected + 1 if urgency == URGENT else 0
     assert urgent_in_row(before, urgencies) == min(expected, URGENT_IN_ROW_MAX)
-
-
-def test_a_difference_that_stays_is_told_more_and_more_rarely() -> None:
-    patience = Patience()
-    acknowledged = {"A": Decimal(3), "B": Decimal(4), "C": Decimal("5.00")}
-    assert patience.choose(acknowledged, {"A": Decimal(3), "B": Decimal(4), "C": Decimal(5)}) == []
-    told = [bool(patience.choose(acknowledged, {"A": Decimal(3), "C": Decimal(5)})) for _ in range(200)]
-    assert [place for place, again in enumerate(told) if again][:6] == [0, 2, 5, 10, 19, 36]
-    assert patience.choose(acknowledged, {"A": Decimal(3), "B": Decimal(1), "C": Decimal(5)}) == ["B"], "another one"
-    assert patience.choose(acknowledged, {"A": Decimal(3), "B": Decimal(4), "C": Decimal(5)}) == []
-    assert patience.choose(acknowledged, {"A": Decimal(3), "B": Decimal(1), "C": Decimal(5)}) == ["B"], "it came back"

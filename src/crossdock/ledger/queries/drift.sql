@@ -56,7 +56,7 @@ SELECT EXISTS (SELECT FROM connections WHERE connection = $1 AND NOT paused AND 
  ORDER BY p.urgency, p.wanted_at LIMIT $3)
 UNION ALL
 (SELECT p.sku, p.wanted_at FROM publications p
- WHERE p.channel = $1 AND p.parked AND p.error_code = ANY ($4::text[])
+ WHERE p.channel = $1 AND p.parked
    AND NOT EXISTS (SELECT FROM stock_drift d WHERE d.side = 'channel' AND d.counterpart = $1 AND d.sku = p.sku
                      AND d.state IN ('suspect', 'open', 'repairing'))
  LIMIT $3);
@@ -143,10 +143,13 @@ WITH given AS (
     )
     ORDER BY sku, location
     ON CONFLICT (side, counterpart, sku, location) WHERE state IN ('suspect', 'open', 'repairing') DO UPDATE
-    SET expected = EXCLUDED.expected, found = EXCLUDED.found, amount = EXCLUDED.amount, seen_at = EXCLUDED.seen_at,
+    SET found_at = CASE WHEN d.state = 'suspect' AND (EXCLUDED.found IS DISTINCT FROM d.found
+                             OR EXCLUDED.expected IS DISTINCT FROM d.expected) THEN EXCLUDED.found_at ELSE d.found_at END,
+        expected = EXCLUDED.expected, found = EXCLUDED.found, amount = EXCLUDED.amount, seen_at = EXCLUDED.seen_at,
         cause = CASE WHEN d.state = 'suspect' OR EXCLUDED.cause <> 'late' THEN EXCLUDED.cause ELSE d.cause END,
         proposal = CASE WHEN d.state = 'suspect' OR EXCLUDED.cause <> 'late' THEN EXCLUDED.proposal ELSE d.proposal END,
         state = CASE WHEN d.state = 'suspect' AND (EXCLUDED.state = 'open' OR EXCLUDED.found IS NOT DISTINCT FROM d.found
+                     AND EXCLUDED.expected IS NOT DISTINCT FROM d.expected
                      AND NOT (SELECT g.pending FROM given g WHERE g.sku = d.sku AND g.location = d.location))
                      THEN 'open' ELSE d.state END
     RETURNING d.sku, d.location, d.cause, d.state, d.found_at
@@ -179,7 +182,7 @@ UPDATE stock_drift d SET state = 'repairing', tried_at = $3, tries = d.tries + 1
 WHERE d.drift_id = ANY (ARRAY(
     SELECT drift_id FROM stock_drift
     WHERE side = $1 AND counterpart = $2 AND location = $6 AND (state = 'repairing' OR state = 'open' AND $4::boolean)
-      AND (tried_at IS NULL OR tried_at + make_interval(secs => least(30 * power(2, least(tries - 1, 12)), 3600)) <= $3)
+      AND (tried_at IS NULL OR tried_at + make_interval(secs => least(5 * power(2, least(tries - 1, 12)), 3600)) <= $3)
     ORDER BY tried_at NULLS FIRST, drift_id LIMIT $5 FOR UPDATE SKIP LOCKED
 ))
 RETURNING d.drift_id, d.sku, d.location, d.cause, d.tries;
@@ -232,7 +235,7 @@ DROP TABLE IF EXISTS compare_given;
 SELECT p.sku, g.quantity AS shown
 FROM publications p LEFT JOIN compare_given g ON g.sku = p.sku
 WHERE p.channel = $1 AND p.feed IS NULL
-  AND (p.parked AND p.error_code = ANY ($4::text[]) OR NOT p.parked AND p.wanted_version > p.acknowledged_version AND p.wanted_at < $2
+  AND (p.parked OR NOT p.parked AND p.wanted_version > p.acknowledged_version AND p.wanted_at < $2
        OR NOT p.parked AND p.wanted_version = p.acknowledged_version AND p.acknowledged_at < $3
           AND p.acknowledged IS DISTINCT FROM g.quantity);
 
