@@ -36,6 +36,10 @@ class ChangeFeed:
             with suppress(asyncio.CancelledError):
                 await self._looking
 
+    @property
+    def is_listened_to(self) -> bool:
+        return self._listeners > 0
+
     async def begin(self, after: int | None) -> tuple[int, bool]:
         """Where a listener begins, and whether it has missed something that is not kept any more."""
         async with self._pool.acquire() as connection:

@@ -192,16 +192,24 @@ async def _send_stream(
 ) -> None:  # fmt: skip
     """A part at a time, each when the last one has been taken; until the stream ends or the listener leaves."""
     leaving = asyncio.ensure_future(_until_gone(receive))
+    coming = asyncio.ensure_future(anext(stream, None))
     try:
         lines = [(b"content-type", answer.media_type.encode()), *_FIXED]
         await send({"type": "http.response.start", "status": answer.status, "headers": lines})
-        async for part in stream:
+        while True:
+            await asyncio.wait({coming, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if leaving.done():
                 return
+            part = coming.result()
+            if part is None:
+                break
             await send({"type": "http.response.body", "body": part, "more_body": True})
+            coming = asyncio.ensure_future(anext(stream, None))
         await send({"type": "http.response.body", "body": b""})
     finally:
         leaving.cancel()
+        coming.cancel()
+        await asyncio.gather(leaving, coming, return_exceptions=True)
         await stream.aclose()
 
 

@@ -115,3 +115,12 @@ async def test_only_the_asked_skus_of_ones_own_channel_are_told(api: Api) -> Non
         assert [item["sku"] for item in (await listener.next())[1]["items"]] == ["SKU-2"]
     theirs = await api.ask("shop-1", "GET", f"{PATH}?channel=portal")
     assert theirs.status_code == 403
+
+
+async def test_who_has_left_is_not_listened_for_any_more(api: Api) -> None:
+    for _ in range(3):
+        async with listening(api) as listener:
+            await listener.next()
+    async with asyncio.timeout(10):
+        while api.services.changes.is_listened_to:  # noqa: ASYNC110 - the server sees the connection close
+            await asyncio.sleep(0.02)

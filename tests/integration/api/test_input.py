@@ -116,6 +116,7 @@ async def test_a_time_of_another_age_is_refused(api: Api) -> None:
 async def test_no_parameter_is_taken_for_a_statement(api: Api) -> None:
     """Every parameter of every address, from the document: never a 500, and the tables stay."""
     document = (await api.http.get("/openapi.json")).json()
+    headers = {"Authorization": f"Bearer {await api.token('operator-1')}"}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if not operation["security"] or method != "get":
@@ -124,8 +125,9 @@ async def test_no_parameter_is_taken_for_a_statement(api: Api) -> None:
                 for text in INJECTIONS:
                     given: dict[str, Any] = {"params": {parameter["name"]: text}} if parameter["in"] == "query" else {}
                     address = path.replace("{number}", "x'%20OR%201=1--") if "{" in path else path
-                    answer = await api.ask("operator-1", method.upper(), address, **given)
-                    assert answer.status_code in (200, 400, 404, 422), (path, parameter["name"], text, answer.text)
+                    # One of them is a stream that goes on: only its beginning is looked at.
+                    async with api.http.stream(method.upper(), address, headers=headers, **given) as answer:
+                        assert answer.status_code in (200, 400, 403, 404, 422), (path, parameter["name"], text)
     for text in INJECTIONS:
         for body in ({"cause": text}, {"orders": [text]}):
             for path in ("/v1/holds:release", "/v1/quarantine:replay"):
