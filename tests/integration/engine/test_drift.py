@@ -1,0 +1,231 @@
+"""Planted drift: breaks of twelve kinds among pairs that agree; all found, none false, the cause right, repairs verified.
+
+The long form, 300 breaks in 50,000 pairs:
+
+    CROSSDOCK_DRIFT_PAIRS=50000 CROSSDOCK_DRIFT_BREAKS=300 .venv/bin/pytest -s tests/integration/engine/test_drift.py
+
+`CROSSDOCK_DRIFT_SEED` plants them elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from crossdock.ledger import drift as ledger
+from crossdock.ledger.facts import insert_facts
+from crossdock.model.facts import Fact, StockMoved
+from crossdock.model.stock import StockMovement
+from crossdock.model.values import Quantity
+from tests.integration.engine.drift_world import (
+    CHANNEL_BREAKS,
+    CHANNELS,
+    OWNER_BREAKS,
+    OWNERS,
+    PACK,
+    DriftWorld,
+    open_drift_world,
+    place_products,
+    settle,
+    start,
+)
+
+PAIRS = int(os.environ.get("CROSSDOCK_DRIFT_PAIRS", "2000"))
+BREAKS = int(os.environ.get("CROSSDOCK_DRIFT_BREAKS", "36"))
+SEED = int(os.environ.get("CROSSDOCK_DRIFT_SEED", "1"))
+KINDS = [("channel", cause) for cause in CHANNEL_BREAKS] + [("owner", cause) for cause in OWNER_BREAKS]
+
+
+async def plant(world: DriftWorld, breaks: int) -> None:
+    """Each break at a SKU of its own, beside sales and shipments that only look like one."""
+    chance = random.Random(world.seed + 1)
+    by_place = {location: world.skus[index::2] for index, location in enumerate(OWNERS)}
+    free = {location: iter(chance.sample(skus, len(skus))) for location, skus in by_place.items()}
+    reported: dict[str, list[tuple[str, Decimal]]] = {location: [] for location in OWNERS}
+    afterwards: list[tuple[str, str, str]] = []
+    for number in range(breaks):
+        side, cause = KINDS[number % len(KINDS)]
+        # A silent feed is late; what went on without a report has lost it.
+        location = {"late": "BHX", "dropped": "HAM"}.get(cause, chance.choice(list(OWNERS))) if side == "owner" else (
+            chance.choice(list(OWNERS))
+        )  # fmt: skip
+        sku = next(free[location])
+        figure = Decimal(chance.randint(10, 80)) * PACK + 5
+        owner = OWNERS[location]
+        if side == "channel":
+            channel = chance.choice(CHANNELS)
+            world.planted["channel", channel, sku, ""] = cause
+            if cause in ("rival_writer", "unlisted"):
+                afterwards.append((cause, channel, sku))
+                continue
+            if cause == "unknown_sku":
+                world.channels[channel].write(sku, Decimal(0), "gone")
+            world.channels[channel].faults[sku] = cause
+            world.owners[owner].count([(sku, figure)])
+            reported[location].append((sku, figure))
+            continue
+        unknown = f"U-{number:05d}"
+        world.planted["owner", owner, unknown if cause == "unknown_sku" else sku, location] = cause
+        if cause == "unknown_sku":
+            reported[location].append((unknown, figure))
+        elif cause == "unit":
+            reported[location].append((sku, figure))
+            world.owners[owner].count([(sku, figure * PACK)])
+        elif cause == "unlisted":
+            world.owners[owner].forget(sku)
+        elif cause == "rival_writer":
+            await world.pool.execute(
+                "UPDATE stock SET on_hand = on_hand + 7, reported = reported + 7, source = 'somebody'"
+                " WHERE sku = $1 AND location = $2", sku, location,
+            )  # fmt: skip
+        else:
+            world.owners[owner].count([(sku, figure)])
+    await world.pass_time(30)
+    for location, rows in reported.items():
+        await world.report(OWNERS[location], location, rows, "planted")
+    await world.publish()
+    await world.pool.execute("UPDATE stock_sources SET stale_since = $1 WHERE source = 'silent'", world.now)
+    for cause, channel, sku in afterwards:
+        figure = Decimal(chance.randint(1000, 9000)) * PACK + 1
+        world.channels[channel].write(sku, figure, "gone" if cause == "unlisted" else "somebody")
+    await look_like_drift(world, [next(free["HAM"]) for _ in range(6)])
+
+
+async def look_like_drift(world: DriftWorld, skus: list[str]) -> None:
+    """A channel sold what we have just accepted; a warehouse shipped what its last report still counted."""
+    await world.pass_time(1)
+    for number, sku in enumerate(skus):
+        if number % 2 == 0:
+            channel = CHANNELS[number % len(CHANNELS)]
+            shown = (await world.channels[channel].read_back(None, [sku]))[sku]
+            world.channels[channel].write(sku, shown - 2, "buyer")
+            await world.pool.execute(
+                "INSERT INTO orders (order_id, number, channel, channel_number, customer, order_type, region, currency,"
+                " net, line_count, plan, placed_at, accepted_at, body)"
+                " VALUES ($1, 'CD' || $1::bigint, $2, 'B' || $1::bigint, '', 'consumer', 'EU', 'EUR', 5, 1, 'card',"
+                " $3, $3, '{}')", 900 + number, channel, world.now,
+            )  # fmt: skip
+            await world.pool.execute(
+                "INSERT INTO reservations (order_id, line, location, sku, quantity) VALUES ($1, '1', 'HAM', $2, 2)",
+                900 + number, sku,
+            )  # fmt: skip
+            continue
+        balance = (await world.owners["depot"].read(None, "HAM", [sku]))[0].on_hand.value
+        world.owners["depot"].count([(sku, balance - 5)])
+        moved = StockMoved(
+            (StockMovement(f"S-{number}", sku, "HAM", Quantity(Decimal(-5), "C62"), world.now, "departure"),)
+        )
+        body = msgspec.json.encode(moved)
+        async with world.pool.acquire() as connection:
+            await insert_facts(connection, [Fact("depot", "stock.moved", f"S-{number}", body, body)], world.now)
+    await world.decide()
+    await world.publish()
+
+
+async def compare(world: DriftWorld) -> None:
+    """Both feeds' places are looked at twice; in between the depot's feed goes on, without what it lost."""
+    await world.compare_everything()
+    quiet = next(sku for sku in world.skus[::2] if not any(sku == one[2] for one in world.planted))
+    figure = (await world.owners["depot"].read(None, "HAM", [quiet]))[0].on_hand.value
+    await world.report("depot", "HAM", [(quiet, figure)], "goes-on")
+    await world.publish()
+    await world.compare_everything()
+
+
+async def heal(world: DriftWorld) -> None:
+    """People mend what no repair of ours can: the channels' listings, and the product data."""
+    for channel in world.channels.values():
+        channel.faults.clear()
+    await place_products(
+        world.pool, [one[2] for one, cause in world.planted.items() if one[2].startswith("U-")], world.now
+    )
+
+
+async def assert_told(world: DriftWorld, sequences: dict[str, int]) -> None:
+    """The channels' own logs hold every repaired figure, and their storage shows it."""
+    for side, counterpart, sku, _ in world.planted:
+        if side != "channel":
+            continue
+        channel = world.channels[counterpart]
+        wanted = await world.pool.fetchval(
+            "SELECT wanted FROM publications WHERE channel = $1 AND sku = $2", counterpart, sku
+        )
+        assert channel.told_after(sequences[counterpart])[sku] == wanted
+        assert (await channel.read_back(None, [sku]))[sku] == wanted
+
+
+@pytest.mark.timeout(1800)
+async def test_planted_breaks_are_all_found_with_their_cause_and_repaired(database_url: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    async with open_drift_world(database_url, tmp_path, PAIRS // 4, SEED) as world:
+        await settle(world)
+        assert not await world.found(("suspect", "open", "repairing"))
+        await plant(world, BREAKS)
+        await compare(world)
+        found = await world.found()
+        assert found.keys() == world.planted.keys(), {
+            "missed": {one: world.planted[one] for one in world.planted.keys() - found.keys()},
+            "false": {one: found[one] for one in found.keys() - world.planted.keys()},
+        }
+        wrong = Counter((world.planted[one], cause) for one, cause in found.items() if cause != world.planted[one])
+        assert sum(wrong.values()) <= 0.05 * len(found), wrong
+        priced = await world.pool.fetchval("SELECT count(*) FROM stock_drift WHERE amount > 0 AND currency = 'EUR'")
+        assert priced >= len(found) * 0.8
+        # Policy asks: nothing is repaired before somebody chose it.
+        assert await world.pool.fetchval("SELECT count(*) FROM stock_drift WHERE state <> 'open'") == 0
+        sequences = {name: channel.last_sequence() for name, channel in world.channels.items()}
+        await heal(world)
+        async with world.pool.acquire() as connection:
+            for side, cause in KINDS:
+                for counterpart in (*CHANNELS, *OWNERS.values()):
+                    await ledger.choose_repair(connection, [], cause, side, counterpart)
+        await world.repair(4)
+        await world.compare_everything()
+        left = await world.found(("suspect", "open", "repairing"))
+        assert not left
+        assert Counter(row[0] for row in await world.pool.fetch("SELECT state FROM stock_drift")) == {
+            "repaired": len(found)
+        }
+        await assert_told(world, sequences)
+        print(
+            f"seed {SEED}: {len(found)} breaks in {PAIRS} pairs, wrong causes {dict(wrong)}, {time.monotonic() - began:.0f} s"
+        )
+
+
+async def test_a_second_writer_is_put_right_where_policy_repairs_by_itself(database_url: str, tmp_path: Path) -> None:
+    async with open_drift_world(database_url, tmp_path, 40, SEED) as world:
+        await start(world, "always")
+        await settle(world)
+        sku = world.skus[4]
+        wanted = (await world.channels["shop"].read_back(None, [sku]))[sku]
+        world.channels["shop"].write(sku, wanted + 77, "a person in the shop")
+        await world.compare_everything()
+        await world.publish()
+        await world.compare_everything()
+        assert await world.found(("repaired",)) == {("channel", "shop", sku, ""): "rival_writer"}
+        assert (await world.channels["shop"].read_back(None, [sku]))[sku] == wanted
+
+
+async def test_what_somebody_dismissed_stays_so_until_it_is_another_difference(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with open_drift_world(database_url, tmp_path, 40, SEED) as world:
+        await settle(world)
+        sku = world.skus[4]
+        world.channels["shop"].write(sku, Decimal(5001), "a person in the shop")
+        await world.compare_everything()
+        async with world.pool.acquire() as connection:
+            ids = [row[0] for row in await connection.fetch("SELECT drift_id FROM stock_drift WHERE state = 'open'")]
+            assert await ledger.dismiss(connection, ids, world.now, "olive") == 1
+        await world.compare_everything()
+        assert not await world.found(("suspect", "open"))
+        world.channels["shop"].write(sku, Decimal(6001), "a person in the shop")
+        await world.compare_everything()
+        assert list((await world.found(("open",))).values()) == ["rival_writer"]
