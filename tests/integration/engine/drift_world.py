@@ -289,10 +289,6 @@ async def start(world: DriftWorld, repair: str) -> None:
     world.desk = StockDesk(world.pool, policy, ownership, ReferenceCache(), world.clock)
 
 
-def place_of(world: DriftWorld, sku: str) -> str:
-    return "HAM" if world.skus.index(sku) % 2 == 0 else "BHX"
-
-
 async def settle(world: DriftWorld) -> None:
     """Two rounds of reports and figures, so that every channel acknowledged a figure and the one before."""
     chance = random.Random(world.seed)

@@ -1,4 +1,4 @@
-"""Planted drift: breaks of twelve kinds among pairs that agree; all found, none false, the cause right, repairs verified.
+"""Planted drift: breaks of twelve kinds among pairs that agree; all found, none false, cause right, repairs verified.
 
 The long form, 300 breaks in 50,000 pairs:
 
@@ -194,9 +194,8 @@ async def test_planted_breaks_are_all_found_with_their_cause_and_repaired(databa
             "repaired": len(found)
         }
         await assert_told(world, sequences)
-        print(
-            f"seed {SEED}: {len(found)} breaks in {PAIRS} pairs, wrong causes {dict(wrong)}, {time.monotonic() - began:.0f} s"
-        )
+        took = time.monotonic() - began
+        print(f"seed {SEED}: {len(found)} breaks in {PAIRS} pairs, wrong causes {dict(wrong)}, {took:.0f} s")
 
 
 async def test_a_second_writer_is_put_right_where_policy_repairs_by_itself(database_url: str, tmp_path: Path) -> None:
