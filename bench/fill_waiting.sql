@@ -13,8 +13,8 @@ WITH source AS (
            s.currency, s.net, s.line_count, s.plan, s.placed_at, s.accepted_at, s.traceparent, s.body
     FROM source s CROSS JOIN numbers n
 ), progressed AS (
-    INSERT INTO order_progress (order_id, state, version, event_count, steps_open, decided_at, progress)
-    SELECT n.order_id, s.state, s.version, s.event_count, $2, s.decided_at, s.progress FROM source s CROSS JOIN numbers n
+    INSERT INTO order_progress (order_id, state, version, event_count, steps_open, decided_at, progress, channel)
+    SELECT n.order_id, s.state, s.version, s.event_count, $2, s.decided_at, s.progress, s.channel FROM source s CROSS JOIN numbers n
 ), step AS (
     SELECT t.* FROM steps t JOIN source s USING (order_id) ORDER BY t.name LIMIT 1
 )

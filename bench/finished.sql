@@ -17,9 +17,9 @@ FROM orders NATURAL JOIN bench_source, generate_series($1::integer, $2::integer)
 
 -- name: progress
 -- How far the copies came.
-INSERT INTO order_progress (order_id, state, version, event_count, steps_open, decided_at, progress)
+INSERT INTO order_progress (order_id, state, version, event_count, steps_open, decided_at, progress, channel)
 SELECT 100000 + n, CASE WHEN n % 50 = 0 THEN 'cancelled' ELSE state END, version, event_count, steps_open, decided_at,
-       progress
+       progress, (ARRAY ['shop', 'shop', 'portal', 'bazaar'])[1 + n % 4]
 FROM order_progress NATURAL JOIN bench_source, generate_series($1::integer, $2::integer) AS n;
 
 -- name: facts

@@ -178,13 +178,17 @@ async def _page(
         rare = await connection.fetch(_SQL["orders_of_sku"], sku, RARE_SKU_ORDERS + 1)
         if len(rare) <= RARE_SKU_ORDERS:
             order_ids, sku = [row["order_id"] for row in rare], None
+    channel, channels = wanted.channel or None, wanted.channels
+    if channel is None and channels is not None and len(channels) == 1:
+        # Who sees one channel only asks for it: that is found by an index.
+        channel = channels[0]
     rows = await connection.fetch(
         _SQL["search"],
         before,
         wanted.state or None,
         wanted.customer or None,
-        wanted.channel or None,
-        None if wanted.channels is None else list(wanted.channels),
+        channel,
+        None if channels is None else list(channels),
         wanted.hold_cause or None,
         sku,
         wanted.placed_since,

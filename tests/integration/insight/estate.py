@@ -180,7 +180,7 @@ async def _place_order(pool: Any, order: Order, kind: str, now: datetime, chance
     )
     steps = _steps(order, kind, now, chance)
     await pool.execute(
-        "INSERT INTO order_progress VALUES ($1,$2,1,1,$3,$4,$5,$6,$7,$8)",
+        "INSERT INTO order_progress VALUES ($1,$2,1,1,$3,$4,$5,$6,$7,$8,$9)",
         order.order_id,
         progress.state,
         sum(step["state"] not in ("done", "cancelled") for step in steps),
@@ -189,6 +189,7 @@ async def _place_order(pool: Any, order: Order, kind: str, now: datetime, chance
         hold.since if hold else None,
         order.accepted_at,
         msgspec.json.encode(progress),
+        order.channel,
     )
     for line in order.lines:
         await pool.execute(

@@ -13,8 +13,9 @@ FROM generate_series($1::bigint + 1, $2::bigint) AS n
 
 -- name: progress
 -- All completed but a few cancelled.
-INSERT INTO order_progress (order_id, state, version, event_count, steps_open, decided_at, progress)
-SELECT n, CASE WHEN n % 50 = 0 THEN 'cancelled' ELSE 'completed' END, 5, 5, 0, now(), '{"state":"completed","lines":{}}'
+INSERT INTO order_progress (order_id, state, version, event_count, steps_open, decided_at, progress, channel)
+SELECT n, CASE WHEN n % 50 = 0 THEN 'cancelled' ELSE 'completed' END, 5, 5, 0, now(), '{"state":"completed","lines":{}}',
+       (ARRAY['shop', 'portal', 'market-nord', 'market-sued'])[n % 4 + 1]
 FROM generate_series($1::bigint + 1, $2::bigint) AS n
 
 -- name: reservations

@@ -20,6 +20,7 @@ SEARCHES: dict[str, dict[int, Any]] = {
     "order_progress_state": {2: "held"},
     "orders_customer": {3: "H-5"},
     "orders_channel": {4: "nowhere"},
+    "order_progress_channel": {2: "cancelled", 4: "market-nord"},
     "order_progress_held": {6: "credit_limit"},
 }
 

@@ -81,9 +81,9 @@ WITH given AS MATERIALIZED (
            placed_at, $2, coalesce(traceparent, ''), body FROM given
 )
 INSERT INTO order_progress (order_id, state, version, event_count, steps_open, hold_cause, hold_owner, held_since,
-                            decided_at, progress)
+                            decided_at, progress, channel)
 SELECT order_id, state, 1, event_count, steps_open, hold_cause, hold_owner,
-       CASE WHEN hold_cause IS NOT NULL THEN $2::timestamptz END, $2, progress FROM given;
+       CASE WHEN hold_cause IS NOT NULL THEN $2::timestamptz END, $2, progress, channel FROM given;
 
 -- name: insert_reservations
 -- What the accepted orders hold, and the same subtracted from availability.

@@ -34,7 +34,7 @@ LEFT JOIN customers c ON c.code = o.customer
 WHERE ($1::bigint IS NULL OR o.order_id < $1)
   AND ($2::text IS NULL OR p.state = $2)
   AND ($3::text IS NULL OR (o.customer = $3 AND o.customer <> ''))
-  AND ($4::text IS NULL OR o.channel = $4)
+  AND ($4::text IS NULL OR (o.channel = $4 AND p.channel = $4))
   AND ($5::text[] IS NULL OR o.channel = ANY ($5))
   AND ($6::text IS NULL OR p.hold_cause = $6)
   AND ($7::text IS NULL OR EXISTS (SELECT FROM reservations r WHERE r.order_id = o.order_id AND r.sku = $7))
