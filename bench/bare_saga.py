@@ -1,8 +1,8 @@
 """The baseline: a set-based saga on bare PostgreSQL without any domain. Accept, five deliveries, completion.
 
 Orders arrive in batches of up to 200 as they do at our intake, unique by their number; deliveries are claimed and
-recorded up to 1,000 at a time. Each claim and each record is a commit of its own: what is sent was promised before, what
-was answered is kept.
+recorded up to 1,000 at a time. Each claim and each record is a commit of its own: what is sent was promised before,
+what was answered is kept.
 """
 
 from __future__ import annotations
