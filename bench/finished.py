@@ -23,8 +23,11 @@ CHUNK = 50_000
 REPEATS = 5
 TABLES = ("orders", "progress", "facts", "reservations", "steps", "events", "shipments")
 _FILTERS = (
-    "", "state=completed", "state=cancelled", "state=held", "channel=bazaar", "customer=B7", "sku=SKU-1",
-    "customer=B7&state=completed&sku=SKU-2", "state=cancelled&channel=portal&customer=B50",
+    "", "state=completed", "state=cancelled", "state=held", "state=accepted", "channel=bazaar", "customer=B7", "sku=SKU-1",
+    "customer=B7&state=completed&sku=SKU-2", "state=cancelled&channel=portal&customer=B50", "channel=portal&customer=B7",
+    # Nothing fits these: they may not look at everything to find that out.
+    "state=cancelled&channel=bazaar", "state=cancelled&channel=bazaar&sku=SKU-5", "state=cancelled&customer=B7",
+    "state=held&sku=SKU-1", "customer=NOBODY", "sku=NOTHING", "state=shipped&channel=shop",
 )  # fmt: skip
 _TEXTS = ("F-1777", "CD00101777", "B7", "SKU-1", "Business", "nothing-like-this", "FS-471")
 API_LISTS = (
