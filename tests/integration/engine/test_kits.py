@@ -9,6 +9,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from crossdock.insight.orders import OrderFilter, search_orders
 from crossdock.ledger import master_data
 from crossdock.model.documents import Component, Pack, Product
 from crossdock.model.facts import CancellationRequested, Fact, FulfilmentShorted
@@ -133,3 +134,14 @@ async def test_a_hundred_orders_that_cannot_take_what_is_free_keep_no_younger_on
     # And then it begins with the oldest again.
     await world.pool.execute("UPDATE stock SET on_hand = 1 WHERE sku = 'SKU-0' AND location = 'HAM'")
     assert sum([await world.decider.allocate_supply() for _ in range(3)]) == 1
+
+
+async def test_orders_are_found_by_the_kit_and_by_its_components(world: World) -> None:
+    await order(world, "S-1", 1)
+    await order(world, "S-2", 1, "SKU-1")
+    by_kit = await search_orders(world.pool, OrderFilter(sku="KIT"), "", 10)
+    assert [found.channel_number for found in by_kit.items] == ["S-1"]
+    by_text = await search_orders(world.pool, OrderFilter(text="KIT"), "", 10)
+    assert [found.channel_number for found in by_text.items] == ["S-1"]
+    by_part = await search_orders(world.pool, OrderFilter(sku="SKU-1"), "", 10)
+    assert [found.channel_number for found in by_part.items] == ["S-2", "S-1"]

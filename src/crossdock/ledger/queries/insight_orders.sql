@@ -37,7 +37,10 @@ WHERE ($1::bigint IS NULL OR o.order_id < $1)
   AND ($4::text IS NULL OR (o.channel = $4 AND p.channel = $4))
   AND ($5::text[] IS NULL OR o.channel = ANY ($5))
   AND ($6::text IS NULL OR p.hold_cause = $6)
-  AND ($7::text IS NULL OR EXISTS (SELECT FROM reservations r WHERE r.order_id = o.order_id AND r.sku = $7))
+  AND ($7::text IS NULL OR EXISTS (SELECT FROM reservations r WHERE r.order_id = o.order_id AND r.sku = $7)
+       -- A kit's line holds its components, not itself.
+       OR (EXISTS (SELECT FROM products k WHERE k.sku = $7 AND k.components IS NOT NULL)
+           AND EXISTS (SELECT FROM json_array_elements(o.body -> 'lines') AS l WHERE l ->> 'sku' = $7)))
   AND ($8::timestamptz IS NULL OR o.placed_at >= $8)
   AND ($9::bigint[] IS NULL OR o.order_id = ANY ($9))
   AND ($10::bigint IS NULL OR o.order_id >= $10)
@@ -45,9 +48,15 @@ ORDER BY o.order_id DESC
 LIMIT $11
 
 -- name: orders_of_sku
--- The orders with a SKU, newest first, up to a bound; the index alone answers.
+-- The orders with a SKU, newest first, up to a bound; of a SKU that is no kit the index alone answers.
 SELECT DISTINCT order_id FROM (
-    SELECT order_id FROM reservations WHERE sku = $1 ORDER BY order_id DESC LIMIT $2
+    (SELECT order_id FROM reservations WHERE sku = $1 ORDER BY order_id DESC LIMIT $2)
+    UNION ALL
+    -- A kit is found by its first component.
+    (SELECT r.order_id FROM products k JOIN reservations r ON r.sku = k.components[1] JOIN orders o USING (order_id)
+     WHERE k.sku = $1 AND k.components IS NOT NULL
+       AND EXISTS (SELECT FROM json_array_elements(o.body -> 'lines') AS l WHERE l ->> 'sku' = $1)
+     ORDER BY r.order_id DESC LIMIT $2)
 ) AS newest
 
 -- name: first_accepted_since
