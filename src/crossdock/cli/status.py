@@ -142,6 +142,12 @@ def _overview_problems(overview: Overview, now: datetime) -> list[str]:
     for feed in overview.stale_feeds:
         age = f"last read at {feed.read_at:%H:%M:%S} UTC" if feed.read_at else "never read"
         found.append(f"Feed {feed.feed} of {feed.connection} is stale ({age}).")
+    for stock in overview.troubled_stock:
+        if stock.stale_since:
+            found.append(f"{stock.source} is late with the stock of {stock.location} since "
+                         f"{stock.stale_since:%Y-%m-%d %H:%M:%S} UTC; less of it is promised.")  # fmt: skip
+        if stock.held_reason:
+            found.append(f"A stock report of {stock.source} for {stock.location} waits: {stock.held_reason}")
     for state in overview.connections:
         down = [lane.operation for lane in state.lanes if lane.effective == "open"]
         if state.paused:

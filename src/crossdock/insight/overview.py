@@ -18,6 +18,7 @@ from crossdock.insight.connections import (
     read_connections,
 )
 from crossdock.insight.holds import HoldGroup, read_hold_groups
+from crossdock.insight.stock import StockAttention, read_attention
 from crossdock.ledger.database import Queries
 
 _SQL: Final = Queries.load("insight_overview")
@@ -73,6 +74,17 @@ class ProcessSeen(msgspec.Struct, frozen=True):
     seen_at: datetime
 
 
+class TroubledStock(msgspec.Struct, frozen=True):
+    """A source of balances that is late against its own rhythm, or of which a report waits for a person."""
+
+    source: str
+    location: str
+    received_at: datetime
+    stale_since: datetime | None
+    held_since: datetime | None
+    held_reason: str | None
+
+
 class Minute(msgspec.Struct, frozen=True):
     """Orders that were accepted in the minute that begins at `at`."""
 
@@ -99,6 +111,8 @@ class Overview(msgspec.Struct, frozen=True):
     processes: tuple[ProcessSeen, ...]
     oldest_waiting_step: WaitingStep | None = None
     oldest_waiting_fact_at: datetime | None = None
+    stock: StockAttention = StockAttention()
+    troubled_stock: tuple[TroubledStock, ...] = ()
 
     @property
     def held(self) -> int:
@@ -136,6 +150,8 @@ async def read_overview(pool: asyncpg.Pool[Any], now: datetime) -> Overview:
         processes=tuple(ProcessSeen(**dict(row)) for row in await pool.fetch(_SQL["processes"])),
         oldest_waiting_step=WaitingStep(**dict(oldest)) if oldest else None,
         oldest_waiting_fact_at=inbox["oldest_waiting_at"],
+        stock=await read_attention(pool),
+        troubled_stock=tuple(TroubledStock(**dict(row)) for row in await pool.fetch(_SQL["troubled_stock"])),
     )
 
 

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from crossdock.engine.stock_facts import StockDesk
 from crossdock.engine.stock_watch import StockWatch
+from crossdock.insight.overview import read_overview
 from crossdock.ledger import master_data, stock
 from crossdock.ledger.database import open_pool
 from crossdock.ledger.decisions import ReservationRow, insert_reservations
@@ -408,7 +409,8 @@ async def test_a_late_feed_is_marked_once_and_fresh_again_when_it_returns(databa
                 place.clock[0] = at(f"10:0{minute}")
                 await place.watch.look()
         assert [log["event"] for log in logs] == ["stock_feed_late"]
-        assert await place.pool.fetchval("SELECT stale_since FROM stock_sources") == at("10:08")
+        (troubled,) = (await read_overview(place.pool, place.clock[0])).troubled_stock
+        assert (troubled.source, troubled.location, troubled.stale_since) == ("wms", "HAM", at("10:08"))
         await place.report("wms", ("A", 5, "10:09"))
         await place.watch.look()
         assert await place.pool.fetchval("SELECT stale_since FROM stock_sources") is None

@@ -93,3 +93,8 @@ SELECT f.at, (
 ) AS accepted
 FROM firsts f
 ORDER BY f.position
+
+-- name: troubled_stock
+-- Sources of balances that are late, or of which a report waits for a person: there are few sources.
+SELECT source, location, received_at, stale_since, held_since, held_reason
+FROM stock_sources WHERE stale_since IS NOT NULL OR held_since IS NOT NULL ORDER BY source, location LIMIT 100;
