@@ -143,12 +143,16 @@ class Hold(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class LineProgress(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Base units. ordered = open + shipped + backordered + cancelled; `open` is derived, so it always holds."""
+    """Base units. ordered = open + shipped + backordered + cancelled; `open` is derived, so it always holds.
+
+    `supplied`: what was given to the line at a location after its acceptance, less what came short there.
+    """
 
     ordered: Decimal
     shipped: Decimal = Decimal(0)
     backordered: Decimal = Decimal(0)
     cancelled: Decimal = Decimal(0)
+    supplied: dict[str, Decimal] = {}
 
     @property
     def open(self) -> Decimal:

@@ -85,7 +85,10 @@ def decide_short(order: Order, progress: OrderProgress, short: FulfilmentShorted
         quantity = min(missing, lines[line.line].open)
         if quantity > 0:
             now = lines[line.line]
-            lines[line.line] = msgspec.structs.replace(now, backordered=now.backordered + quantity)
+            supplied = {**now.supplied, short.warehouse: now.supplied.get(short.warehouse, Decimal(0)) - quantity}
+            lines[line.line] = msgspec.structs.replace(
+                now, backordered=now.backordered + quantity, supplied=supplied
+            )
             effects += spread("release", line, short.warehouse, quantity)
             effects += spread("reserve", line, "", quantity)
             wanted -= quantity * each
@@ -111,7 +114,8 @@ def decide_supply(
                 quantity = quantity.to_integral_value(ROUND_FLOOR)
             if quantity <= 0 or _rounds(steps, location) >= SUPPLY_ROUNDS_MAX:
                 continue
-            lines[line.line] = msgspec.structs.replace(now, backordered=now.backordered - quantity)
+            supplied = {**now.supplied, location: now.supplied.get(location, Decimal(0)) + quantity}
+            lines[line.line] = msgspec.structs.replace(now, backordered=now.backordered - quantity, supplied=supplied)
             taken.setdefault(location, []).append((line, quantity))
             effects += spread("release", line, "", quantity)
             for effect in spread("reserve", line, location, quantity):
@@ -194,23 +198,32 @@ def cancel_lines(order: Order, progress: OrderProgress, except_at: set[str] | fr
     credit = Decimal(0)
     for line in order.lines:
         now = lines[line.line]
-        kept = sum((a.quantity for a in line.allocations if a.location in except_at), Decimal(0))
+        given = given_at(line, now)
+        kept = sum((quantity for location, quantity in given.items() if location in except_at), Decimal(0))
         kept = min(max(kept - now.shipped, Decimal(0)), now.open)
         quantity = now.open - kept
         if quantity > 0:
-            for allocation in line.allocations:
-                if allocation.location not in except_at:
-                    effects += spread("release", line, allocation.location, allocation.quantity)
+            for location, held in given.items():
+                if location not in except_at and held > 0:
+                    effects += spread("release", line, location, held)
         if now.backordered:
             effects += spread("release", line, "", now.backordered)
         gone = quantity + now.backordered
         if gone > 0:
             already = now.shipped + now.cancelled
             credit += part_amount(line.amount.amount, line.quantity.value, already, gone, order.currency)
-            lines[line.line] = LineProgress(now.ordered, now.shipped, Decimal(0), now.cancelled + gone)
+            lines[line.line] = msgspec.structs.replace(now, backordered=Decimal(0), cancelled=now.cancelled + gone)
     after = msgspec.structs.replace(progress, lines=lines)
     events = (EventDraft("LinesCancelled", {}),) if effects else ()
     return Decision(after, events, stock=tuple(effects), credit_released=credit if uses_credit(order) else Decimal(0))
+
+
+def given_at(line: OrderLine, now: LineProgress) -> dict[str, Decimal]:
+    """Location -> base units that the line was given there: at its acceptance, and by rounds of supply since."""
+    given = dict(now.supplied)
+    for allocation in line.allocations:
+        given[allocation.location] = given.get(allocation.location, Decimal(0)) + allocation.quantity
+    return given
 
 
 def decide_delivered(progress: OrderProgress, tracking: str, delivered_at: datetime) -> Decision:

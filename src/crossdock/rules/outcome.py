@@ -16,7 +16,7 @@ from crossdock.model.orders import Hold, LineTax, Order, OrderProgress, OrderSta
 from crossdock.model.values import Money, part_amount
 from crossdock.policy.plans import Plan
 from crossdock.rules.decision import Decision, StepView, StockEffect
-from crossdock.rules.fulfil import NOT_BEGUN, cancel_lines, uses_credit
+from crossdock.rules.fulfil import NOT_BEGUN, cancel_lines, given_at, uses_credit
 from crossdock.rules.kits import spread
 from crossdock.rules.plan import plan_compensation, tell_channel
 
@@ -176,7 +176,7 @@ def _called_back(
     effects: list[StockEffect] = []
     credit = Decimal(0)
     for line in order.lines:
-        at_warehouse = sum((a.quantity for a in line.allocations if a.location == warehouse), Decimal(0))
+        at_warehouse = given_at(line, lines[line.line]).get(warehouse, Decimal(0))
         said = at_warehouse if called_back is None else called_back.get(line.line, Decimal(0))
         now = lines[line.line]
         gone = min(said, now.open)

@@ -15,8 +15,8 @@ from crossdock.model.fulfilment import FulfilmentOrder, Shipment, ShippedLine
 from crossdock.model.orders import LineTax, Order, OrderProgress
 from crossdock.model.values import Quantity
 from crossdock.policy.plans import Plan, PlannedStep
-from crossdock.rules.decision import Decision, StepView
-from crossdock.rules.fulfil import decide_cancellation, decide_shipment, decide_short
+from crossdock.rules.decision import Decision, StepView, settled_lines
+from crossdock.rules.fulfil import decide_cancellation, decide_shipment, decide_short, decide_supply
 from crossdock.rules.outcome import decide_done
 from crossdock.rules.plan import Routes, fulfilment_number, plan_order
 from tests.unit.rules.making import NOW, decide, make_order
@@ -199,3 +199,35 @@ def test_a_release_that_the_cancellation_met_under_way_is_called_back_when_it_en
     assert asked.steps == ()
     ended = decide_done(order, asked.progress, view("wms.release:HAM"), b"{}", b"{}", "I-1", (), NOW)
     assert [draft.name for draft in ended.steps] == ["wms.cancel:HAM"]
+
+
+def supplied_at_ham() -> tuple[Order, OrderProgress]:
+    """Five bolts that nobody had when the order was accepted, and that Hamburg has now."""
+    order, progress = at_one_warehouse()
+    line = msgspec.structs.replace(order.lines[0], allocations=())
+    order = msgspec.structs.replace(order, lines=(line,))
+    waiting = msgspec.structs.replace(progress.lines["1"], backordered=Decimal(5))
+    progress = msgspec.structs.replace(progress, lines={"1": waiting})
+    there = {("BOLT", "HAM"): Decimal(9)}
+    found = decide_supply(order, progress, there, ("HAM",), (), PLAN, ROUTES)
+    assert [draft.name for draft in found.steps] == ["wms.release:HAM#2"]
+    return order, found.progress
+
+
+def test_what_supply_gave_is_given_back_when_the_order_is_cancelled() -> None:
+    """Found by the long proof: goods given by a later round stayed reserved for ever."""
+    order, progress = supplied_at_ham()
+    found = decide_cancellation(order, progress, (view("wms.release:HAM#2", "ready"),), REGRET)
+    assert found.progress.state == "cancelled"
+    told = [(effect.kind, effect.location, effect.quantity) for effect in found.stock]
+    assert told == [("release", "HAM", Decimal(5))]
+    assert settled_lines(found) == ["1"]
+
+
+def test_what_a_later_round_handed_over_stands_until_the_warehouse_has_said() -> None:
+    order, progress = supplied_at_ham()
+    found = decide_cancellation(order, progress, (view("wms.release:HAM#2"),), REGRET)
+    assert [draft.name for draft in found.steps] == ["wms.cancel:HAM#2"]
+    assert found.progress.lines["1"].open == Decimal(5)
+    shipped = decide_shipment(order, found.progress, ship("SH-1", "HAM", 5), (), PLAN, ROUTES)
+    assert shipped.progress.state == "shipped"
