@@ -122,11 +122,21 @@ async def test_killed_processes_and_misbehaving_partners_leave_each_effect_once(
           f"cancelled by their buyers; killed {dict(Counter(killed))}; faults {happened}")  # fmt: skip
 
 
+_STILL_RESERVED = """
+SELECT s.sku, s.location, s.reserved, o.number, p.state, p.progress -> 'lines' AS lines,
+       (SELECT string_agg(t.name || ' ' || t.state, ', ' ORDER BY t.name) FROM steps t WHERE t.order_id = o.order_id) AS steps
+FROM stock s
+LEFT JOIN reservations r ON r.sku = s.sku AND r.location = s.location AND r.quantity > r.shipped + r.released
+LEFT JOIN orders o USING (order_id) LEFT JOIN order_progress p USING (order_id) WHERE s.reserved <> 0 LIMIT 3
+"""
+
+
 async def our_numbers(dsn: str) -> dict[str, str]:
     """The channel's number -> ours; and the ledger has come to rest."""
     connection = await asyncpg.connect(dsn)
     try:
-        assert await connection.fetchval("SELECT count(*) FROM stock WHERE reserved <> 0") == 0
+        still_reserved = [dict(row) for row in await connection.fetch(_STILL_RESERVED)]
+        assert not still_reserved, "\n".join(map(str, still_reserved))
         assert await connection.fetchval("SELECT count(*) FROM steps WHERE state = 'quarantined'") == 0
         rows = await connection.fetch("SELECT channel_number, number FROM orders")
         parked = await connection.fetch("SELECT cause, count(*) FROM facts WHERE state = 'quarantined' GROUP BY 1")

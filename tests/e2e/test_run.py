@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.e2e.canaries import Left, find_canaries
 
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,3 +175,23 @@ def test_a_killed_supervisor_leaves_nothing_behind(place: tuple[Path, int], star
     while processes_of(home):
         assert time.monotonic() < deadline, processes_of(home)
         time.sleep(0.2)
+
+
+def test_what_the_runs_left_behind_names_no_secret_and_no_buyer(place: tuple[Path, int]) -> None:
+    """All logs of all processes, after real orders: neither the generated secrets nor a buyer of any channel."""
+    home, _ = place
+    credentials = json.loads((home / "demo.json").read_text(encoding="utf-8"))
+    hidden = {"console password": credentials["console"]["password"], **credentials["secrets"]}
+    hidden |= {name: client["client_secret"] for name, client in credentials["clients"].items()}
+    buyers: dict[str, str] = {}
+    for channel in ("shop", "portal", "bazaar", "agora"):
+        connection = sqlite3.connect(home / "partners" / f"{channel}.sqlite")
+        rows = connection.execute("SELECT document FROM write_log WHERE kind = 'order'").fetchall()
+        connection.close()
+        for (document,) in rows:
+            for found in re.findall(rb'"(?:e?mail|street|buyer_email)":"([^"]{8,})"', document):
+                buyers[f"a buyer of {channel}: {found.decode()}"] = found.decode()
+    assert len(buyers) > 3, "buyers were there to be named"
+    left = [Left(path.name, path.read_text(encoding="utf-8", errors="replace")) for path in (home / "logs").iterdir()]
+    assert {"api.log", "worker-1.log", "erp.log"} <= {item.where for item in left}
+    assert not find_canaries(left, hidden, buyers)
