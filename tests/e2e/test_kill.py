@@ -124,7 +124,7 @@ async def test_killed_processes_and_misbehaving_partners_leave_each_effect_once(
 
 _STILL_RESERVED = """
 SELECT s.sku, s.location, s.reserved, o.number, p.state, p.progress -> 'lines' AS lines,
-       (SELECT string_agg(t.name || ' ' || t.state, ', ' ORDER BY t.name) FROM steps t WHERE t.order_id = o.order_id) AS steps
+       (SELECT string_agg(t.name || ' ' || t.state, ', ') FROM steps t WHERE t.order_id = o.order_id) AS steps
 FROM stock s
 LEFT JOIN reservations r ON r.sku = s.sku AND r.location = s.location AND r.quantity > r.shipped + r.released
 LEFT JOIN orders o USING (order_id) LEFT JOIN order_progress p USING (order_id) WHERE s.reserved <> 0 LIMIT 3
