@@ -46,9 +46,9 @@ class StockWatch:
                 return
             await self._mark(connection, now)
             version = await stock_sources.read_reference_version(connection)
-            if version != self._version:
+            # Not done before all that wait are woken: they are woken in portions.
+            if version != self._version and not await stock_sources.wake_known(connection, now):
                 self._version = version
-                await stock_sources.wake_known(connection, now)
             for source, snapshot, reason in await stock_sources.break_snapshots(connection, now - PARTS_WITHIN, now):
                 _log.error("stock_report_incomplete", connection=source, snapshot=snapshot, reason=reason)
             if self._is_due("speed", SPEED_EVERY, now):
