@@ -51,9 +51,10 @@ class Runner:
 
     def __init__(
         self, pool: asyncpg.Pool[Any], connections: Sequence[OpenConnection], recorder: Recorder, worker: str,
-        clock: Clock, chance: Chance,
+        clock: Clock, chance: Chance, idle_seconds: float = IDLE_SECONDS,
     ) -> None:  # fmt: skip
         self._pool = pool
+        self._idle_seconds = idle_seconds
         self._recorder = recorder
         self._worker = worker
         self._clock = clock
@@ -90,7 +91,7 @@ class Runner:
             if not claimed:
                 # Not `wait_for`: on Python 3.11 it can swallow a cancellation, and the worker would never stop.
                 try:
-                    async with asyncio.timeout(IDLE_SECONDS):
+                    async with asyncio.timeout(self._idle_seconds):
                         await self._room.wait()
                 except TimeoutError:
                     continue

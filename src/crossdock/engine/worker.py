@@ -21,6 +21,7 @@ from crossdock.ledger import steps as ledger
 from crossdock.ledger.facts import expire_early
 
 BEAT_SECONDS: Final = 1.0
+IDLE_SECONDS: Final = 0.05
 SUPPLY_SECONDS: Final = 2.0
 WATCH_SECONDS: Final = 2.0
 RECONCILE_SECONDS: Final = 2.0
@@ -34,7 +35,7 @@ class Worker:
     def __init__(
         self, pool: asyncpg.Pool[Any], decider: Decider, runner: Runner, poller: Poller, name: str, clock: Clock,
         publisher: Publisher | None = None, sweeper: Sweeper | None = None,
-        reconciler: Reconciler | None = None,
+        reconciler: Reconciler | None = None, idle_seconds: float = IDLE_SECONDS,
     ) -> None:  # fmt: skip
         self._pool = pool
         self._decider = decider
@@ -45,6 +46,7 @@ class Worker:
         self._publisher = publisher
         self._sweeper = sweeper
         self._reconciler = reconciler
+        self._idle_seconds = idle_seconds
 
     async def run(self) -> None:
         await self._beat()
@@ -77,7 +79,7 @@ class Worker:
                 decided = 0
                 await asyncio.sleep(0.5)
             if not decided:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(self._idle_seconds)
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:

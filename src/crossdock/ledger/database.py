@@ -33,15 +33,25 @@ async def _give_back(connection: Connection) -> None:
     """Nothing to reset: no statement of ours leaves session state. (An open transaction is rolled back before this.)"""
 
 
+_SESSION: Final = {
+    "synchronous_commit": "on", "application_name": "crossdock", "jit": "off",
+    # A plan that was made while a table was small would be kept and be slow when it has grown.
+    "plan_cache_mode": "force_custom_plan",
+}  # fmt: skip
+
+
+async def open_connection(dsn: str) -> asyncpg.Connection[Any]:
+    """Open a single connection, set up like those of a pool."""
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(dsn, server_settings=_SESSION)
+    await _prepare(connection)
+    return connection
+
+
 async def open_pool(dsn: str, *, size: int = 10) -> asyncpg.Pool[Any]:
     """Open a pool of at most `size` connections. Every commit waits for the disk (law 1)."""
     pool: asyncpg.Pool[Any] = await asyncpg.create_pool(
         dsn, min_size=min(2, size), max_size=size, init=_prepare, reset=_give_back, command_timeout=60,
-        server_settings={
-            "synchronous_commit": "on", "application_name": "crossdock", "jit": "off",
-            # A plan that was made while a table was small would be kept and be slow when it has grown.
-            "plan_cache_mode": "force_custom_plan",
-        },
+        server_settings=_SESSION,
     )  # fmt: skip
     return pool
 

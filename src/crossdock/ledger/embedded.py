@@ -38,11 +38,15 @@ log_timezone = 'UTC'
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL of our own in `directory`. `start()` returns its DSN (superuser, password in a file of mode 600)."""
+    """A PostgreSQL of our own in `directory`. `start()` returns its DSN (superuser, password in a file of mode 600).
 
-    def __init__(self, directory: Path, *, port: int | None = None) -> None:
+    `durable` false is for simulations only: nothing is written through to the disk, nothing happens by itself.
+    """
+
+    def __init__(self, directory: Path, *, port: int | None = None, durable: bool = True) -> None:
         self.directory = directory.absolute()
         self._port = port
+        self._durable = durable
 
     def start(self) -> str:
         """Initialise at first, start (or find running) and wait until it answers. Raises Misconfigured."""
@@ -104,6 +108,8 @@ class EmbeddedPostgres:
         port = self._port or _free_port(remembered)
         port_file.write_text(str(port), encoding="utf-8")
         options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories=''"
+        if not self._durable:
+            options += " -c fsync=off -c full_page_writes=off -c autovacuum=off"
         self._run(
             "pg_ctl", "-D", str(self.directory), "-l", str(self.directory / "server.log"), "-w", "-t", "60",
             "-o", options, "start",
