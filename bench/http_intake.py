@@ -27,8 +27,9 @@ P99_MS = 50.0
 SECONDS = 30.0
 WAITING_STEPS = 1_000_000
 STEPS_PER_ORDER = 5
-# Compared at a rate that leaves room on both sides: at the edge a p99 says only which side of it the run was on.
-COMPARED_RATE = 300.0
+# Compared at the first of these rates that leaves room: at the edge a p99 says only which side of it the run was on.
+COMPARED_RATES = (300.0, 150.0, 75.0, 40.0)
+ROOM_MS = 200.0
 COMPARED_SECONDS = 10.0
 COMPARED_PAIRS = 4
 # What is still called sustained: everything answered, and the last answer not late.
@@ -125,28 +126,39 @@ def measure_waiting(server: str, size: float) -> list[Result]:
     seconds = max(2.0, COMPARED_SECONDS * min(size, 1.0))
     pairs = COMPARED_PAIRS if size >= 0.1 else 1
     p99: dict[str, list[float]] = {empty: [], full: []}
-    failed = 0
+    sustained = True
     with open_door(empty) as first, open_door(full) as second:
         doors = {empty: first, full: second}
         for door in doors.values():
-            door.load(COMPARED_RATE / 3, 4.0)
+            door.load(COMPARED_RATES[-1], 4.0)
+        rate = _choose_rate(first, seconds)
         sys.stdout.write(f"  filling {orders * STEPS_PER_ORDER:,} waiting steps\n")
         waiting = asyncio.run(fill_waiting(full, orders))
         for _ in range(pairs):
             for dsn, door in doors.items():
-                report, shares = door.load(COMPARED_RATE, seconds)
-                failed += report.asked - report.accepted
+                report, shares = door.load(rate, seconds)
+                sustained = sustained and _answered(report) and report.achieved >= SUSTAINED * rate
                 p99[dsn].append(report.p99)
-                _say(COMPARED_RATE, report, shares)
+                _say(rate, report, shares)
     value, baseline = statistics.median(p99[full]), statistics.median(p99[empty])
     what = (
-        f"p99 of HTTP intake of 20-line orders at {COMPARED_RATE:.0f}/s with {waiting:,} waiting steps in the ledger "
+        f"p99 of HTTP intake of 20-line orders at {rate:.0f}/s with {waiting:,} waiting steps in the ledger "
         f"against an empty one, medians of {pairs} runs in turn"
     )
     return [make_result(
-        "http_intake_waiting", what, value, "ms", baseline, value / baseline, 1.2, "nothing: the rate leaves room",
-        below=True, complete=not failed and waiting >= WAITING_STEPS, runs=p99[full], baseline_runs=p99[empty],
+        "http_intake_waiting", what, value, "ms", baseline, value / baseline, 1.2, "nothing: the rate leaves room"
+        if sustained else "the machine: the rate was not sustained in every run",
+        below=True, complete=sustained and waiting >= WAITING_STEPS, runs=p99[full], baseline_runs=p99[empty],
     )]  # fmt: skip
+
+
+def _choose_rate(door: Door, seconds: float) -> float:
+    for rate in COMPARED_RATES[:-1]:
+        report, shares = door.load(rate, seconds)
+        _say(rate, report, shares)
+        if _answered(report) and report.p99 < ROOM_MS and report.achieved >= SUSTAINED * rate:
+            return rate
+    return COMPARED_RATES[-1]
 
 
 async def fill_waiting(dsn: str, orders: int) -> int:

@@ -72,7 +72,7 @@ def read_latest(latest: Path) -> list[Result]:
 
 def table(rows: Sequence[Result]) -> str:
     """The results as a Markdown table."""
-    head = ["| Measure | Result | Baseline | Ratio | Goal | |", "| --- | --- | --- | --- | --- | --- |"]
+    head = ["| Measure | Result | Baseline | Ratio | Goal | | Load |", "| --- | --- | --- | --- | --- | --- | --- |"]
     return "\n".join([*head, *(_line(row) for row in rows)])
 
 
@@ -83,7 +83,7 @@ def _line(row: Result) -> str:
     goal = "" if row["goal"] is None else f"{'≤' if row.get('below') else '≥'} {row['goal']:g}"
     unit = row["unit"]
     figures = f"{row['value']:,} {unit} | {row['baseline']:,} {unit} | {row['ratio']:g}"
-    return f"| `{row['id']}` | {figures} | {goal} | {met} |"
+    return f"| `{row['id']}` | {figures} | {goal} | {met} | {row['load_average']} |"
 
 
 def write_document(rows: Sequence[Result]) -> None:
