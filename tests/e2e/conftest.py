@@ -12,7 +12,10 @@ from tests.e2e.test_run import free_ports
 
 @pytest.fixture(scope="session")
 def demonstration_place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
-    """The home and the first of its ten ports."""
+    """The home and the first of its ten ports. CROSSDOCK_PROOF_HOME names one to go on with."""
+    kept = os.environ.get("CROSSDOCK_PROOF_HOME", "")
+    if kept:
+        return Path(kept), free_ports()
     home = tmp_path_factory.mktemp("demonstration") / "home"
     home.mkdir(mode=0o700)
     environment = os.environ.get("CROSSDOCK_TEST_TRYTON_VENV", "")

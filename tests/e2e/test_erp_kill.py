@@ -5,7 +5,8 @@ Judged from the ERP's tables and the partners' logs (`erp_judge`). The long form
     CROSSDOCK_PROOF_ORDERS=1000 CROSSDOCK_PROOF_KILLS=24 CROSSDOCK_PROOF_RATE=1 \
         .venv/bin/pytest -s tests/e2e/test_erp_kill.py -k killed
 
-`CROSSDOCK_PROOF_SEED` repeats another run's orders; `CROSSDOCK_PROOF_OUTAGE_ORDERS` is for the second test.
+`CROSSDOCK_PROOF_SEED` repeats another run's orders, `CROSSDOCK_PROOF_WORKERS` says how many workers there are,
+`CROSSDOCK_PROOF_HOME` goes on with a home that is kept; `CROSSDOCK_PROOF_OUTAGE_ORDERS` is for the second test.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ KILLS: Final = int(os.environ.get("CROSSDOCK_PROOF_KILLS", "3"))
 RATE: Final = float(os.environ.get("CROSSDOCK_PROOF_RATE", "1"))
 SEED: Final = int(os.environ.get("CROSSDOCK_PROOF_SEED", "1"))
 OUTAGE_ORDERS: Final = int(os.environ.get("CROSSDOCK_PROOF_OUTAGE_ORDERS", "12"))
+WORKERS: Final = os.environ.get("CROSSDOCK_PROOF_WORKERS", "2")
 VICTIMS: Final = ("api", "worker-1", "worker-2")
 LOOK_SECONDS: Final = 3
 DRAIN_SECONDS_MAX: Final = 300 + 10 * (ORDERS + OUTAGE_ORDERS)
@@ -44,7 +46,7 @@ DRAIN_SECONDS_MAX: Final = 300 + 10 * (ORDERS + OUTAGE_ORDERS)
 @pytest.fixture
 def demonstration(demonstration_place: tuple[Path, int]) -> Iterator[Run]:
     home, port = demonstration_place
-    run = Run(home, port, "--orders-per-second", "0", "--workers", "2")
+    run = Run(home, port, "--orders-per-second", "0", "--workers", WORKERS)
     try:
         run.wait_until(lambda: "Crossdock is ready" in run.said, FIRST_SECONDS_MAX)
         # Nothing is found short at picking: every order can be followed to its end.
@@ -146,7 +148,7 @@ def test_killed_processes_leave_each_order_shipment_and_invoice_once_in_the_erp(
     found = judge(run.port)
     took = time.monotonic() - began
     ordered, _ = read_orders(run.port)
-    assert {name for name in placed if name} == ordered.keys()
+    assert {name for name in placed if name} <= ordered.keys()
     assert sum(killed.values()) == KILLS
     assert run.said.count("was killed; starting it again") >= KILLS
     print(f"seed {SEED}: {found}, killed {dict(killed)}, {took:.0f} s")
