@@ -324,7 +324,8 @@ async def open_api(application: Application, connections: Sequence[OpenConnectio
         account_source=live_accounts(connections, configuration.cell.erp, application.control),
     )  # fmt: skip
     console = open_console(
-        application.pool, application.clock, application.control, secure=configuration.console.secure
+        application.pool, application.clock, application.control, secure=configuration.console.secure,
+        policy=configuration.policy,
     )
     try:
         api = create_api(services, console_routes(console))

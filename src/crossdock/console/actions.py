@@ -22,7 +22,7 @@ _OVERRIDES: Final = {"open": "open", "closed": "closed", "none": None}
 Fields = dict[str, list[str]]
 
 
-def _back(fields: Fields, otherwise: str, said: str, count: int | None = None) -> Redirect:
+def back_to(fields: Fields, otherwise: str, said: str, count: int | None = None) -> Redirect:
     """To the page that the form came from, which says what was done."""
     target = safe_return(first(fields, "back")) if first(fields, "back") else otherwise
     path = target.partition("?")[0]
@@ -37,7 +37,7 @@ def _back(fields: Fields, otherwise: str, said: str, count: int | None = None) -
     return Redirect(f"{path}?{'&'.join([*kept, urlencode(words)])}", status_code=303)
 
 
-def _chosen(fields: Fields, name: str) -> list[int]:
+def chosen_ids(fields: Fields, name: str) -> list[int]:
     """The ids that were ticked; anything else is left out."""
     values = fields.get(name, [])[:_CHOSEN_MAX]
     return [int(value) for value in values if value.isdigit() and len(value) < 20 and int(value) <= _BIGINT_MAX]
@@ -53,7 +53,7 @@ async def cancel(request: AnyRequest, services: Services, session: Visitor, numb
     fields = await signed_form(request, session)
     order_id = _order_id(number)
     await services.control.cancel_order(services.clock(), session.name, order_id, _reason(fields, session))
-    return _back(fields, f"/console/orders/{number}", "cancelled")
+    return back_to(fields, f"/console/orders/{number}", "cancelled")
 
 
 @post("/orders/{number:str}/replay")
@@ -61,7 +61,7 @@ async def replay_order(request: AnyRequest, services: Services, session: Visitor
     """Try the parked steps of an order again."""
     fields = await signed_form(request, session)
     count = await services.control.replay_steps(services.clock(), session.name, order_ids=[_order_id(number)])
-    return _back(fields, f"/console/orders/{number}", "replayed", count)
+    return back_to(fields, f"/console/orders/{number}", "replayed", count)
 
 
 @post("/holds/release")
@@ -70,7 +70,7 @@ async def release(request: AnyRequest, services: Services, session: Visitor) -> 
     fields = await signed_form(request, session)
     order_ids = await _held(services, fields)
     count = await services.control.release_holds(services.clock(), session.name, order_ids) if order_ids else 0
-    return _back(fields, "/console/holds", "released", count)
+    return back_to(fields, "/console/holds", "released", count)
 
 
 @post("/holds/refuse")
@@ -80,14 +80,14 @@ async def refuse(request: AnyRequest, services: Services, session: Visitor) -> R
     order_ids = await _held(services, fields)
     reason = _reason(fields, session)
     count = await services.control.refuse_holds(services.clock(), session.name, order_ids, reason) if order_ids else 0
-    return _back(fields, "/console/holds", "refused", count)
+    return back_to(fields, "/console/holds", "refused", count)
 
 
 @post("/quarantine/steps/replay")
 async def replay_parked_steps(request: AnyRequest, services: Services, session: Visitor) -> Redirect:
     """Try parked steps again: of the orders that were ticked, or all of one connection and cause."""
     fields = await signed_form(request, session)
-    order_ids = _chosen(fields, "order_id")
+    order_ids = chosen_ids(fields, "order_id")
     count = 0
     if order_ids or first(fields, "connection"):
         count = await services.control.replay_steps(
@@ -97,14 +97,14 @@ async def replay_parked_steps(request: AnyRequest, services: Services, session: 
             error_code=first(fields, "cause") or None,
             order_ids=order_ids or None,
         )
-    return _back(fields, "/console/holds", "replayed", count)
+    return back_to(fields, "/console/holds", "replayed", count)
 
 
 @post("/quarantine/facts/replay")
 async def replay_parked_facts(request: AnyRequest, services: Services, session: Visitor) -> Redirect:
     """Apply parked facts again: those that were ticked, or all of one connection and cause."""
     fields = await signed_form(request, session)
-    fact_ids = _chosen(fields, "fact_id")
+    fact_ids = chosen_ids(fields, "fact_id")
     count = 0
     if fact_ids or first(fields, "connection"):
         count = await services.control.replay_facts(
@@ -114,7 +114,7 @@ async def replay_parked_facts(request: AnyRequest, services: Services, session: 
             cause=first(fields, "cause") or None,
             fact_ids=fact_ids or None,
         )
-    return _back(fields, "/console/holds", "replayed", count)
+    return back_to(fields, "/console/holds", "replayed", count)
 
 
 @post("/connections/{name:str}/pause")
@@ -123,7 +123,7 @@ async def pause(request: AnyRequest, services: Services, session: Visitor, name:
     fields = await signed_form(request, session)
     await _known_connection(services, name)
     await services.control.pause_connection(services.clock(), session.name, name)
-    return _back(fields, "/console/connections", "paused")
+    return back_to(fields, "/console/connections", "paused")
 
 
 @post("/connections/{name:str}/resume")
@@ -132,7 +132,7 @@ async def resume(request: AnyRequest, services: Services, session: Visitor, name
     fields = await signed_form(request, session)
     await _known_connection(services, name)
     await services.control.resume_connection(services.clock(), session.name, name)
-    return _back(fields, "/console/connections", "resumed")
+    return back_to(fields, "/console/connections", "resumed")
 
 
 @post("/connections/{name:str}/breaker")
@@ -146,12 +146,12 @@ async def set_breaker(request: AnyRequest, services: Services, session: Visitor,
     override: Any = _OVERRIDES[wanted]
     operation = first(fields, "operation")
     await services.control.override_breaker(services.clock(), session.name, name, operation, override)
-    return _back(fields, "/console/connections", "breaker")
+    return back_to(fields, "/console/connections", "breaker")
 
 
 async def _held(services: ConsoleServices, fields: Fields) -> list[int]:
     """The ticked orders; without any, and only if the form says so, all that are held for the cause."""
-    ticked = _chosen(fields, "order_id")
+    ticked = chosen_ids(fields, "order_id")
     if ticked or first(fields, "all") != "yes" or not first(fields, "cause"):
         return ticked
     return await list_held_order_ids(services.pool, first(fields, "cause"))

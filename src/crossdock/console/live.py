@@ -38,6 +38,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     version: int
     orders_version: int
+    stock_version: int
     overview: Overview
     throughput: tuple[Minute, ...]
 
@@ -71,12 +72,12 @@ class Live:
         return self._closed or self._watchers >= WATCHERS_MAX
 
     async def watch(self) -> AsyncIterator[bytes]:
-        """Server-sent events "overview" and "orders" with a version; ends by itself after WATCH_SECONDS_MAX."""
+        """Server-sent events "overview", "orders", "stock" with a version; ends by itself after WATCH_SECONDS_MAX."""
         self._watchers += 1
         if self._poller is None or self._poller.done():
             self._poller = asyncio.create_task(self._poll(), name="console live")
         ends_at = time.monotonic() + WATCH_SECONDS_MAX
-        seen = seen_orders = 0
+        seen = seen_orders = seen_stock = 0
         try:
             yield b"retry: 3000\n\n"
             while not self._closed and time.monotonic() < ends_at:
@@ -86,8 +87,10 @@ class Live:
                     continue
                 if snapshot.orders_version != seen_orders:
                     yield f"event: orders\ndata: {snapshot.orders_version}\n\n".encode()
+                if snapshot.stock_version != seen_stock:
+                    yield f"event: stock\ndata: {snapshot.stock_version}\n\n".encode()
                 yield f"event: overview\ndata: {snapshot.version}\n\n".encode()
-                seen, seen_orders = snapshot.version, snapshot.orders_version
+                seen, seen_orders, seen_stock = snapshot.version, snapshot.orders_version, snapshot.stock_version
         finally:
             self._watchers -= 1
 
@@ -142,13 +145,16 @@ class Live:
         content = msgspec.json.encode((msgspec.structs.replace(overview, at=_ANY_TIME, processes=()), throughput))
         version = before.version if before else 0
         orders_version = before.orders_version if before else 0
-        if mark != self._mark:
+        stock_version = before.stock_version if before else 0
+        if mark[:2] != self._mark[:2]:
             orders_version += 1
+        if mark[2:] != self._mark[2:] or (before and before.overview.stock != overview.stock):
+            stock_version += 1
         if content != self._content or mark != self._mark:
             version += 1
         self._mark, self._content = mark, content
         async with self._changed:
-            self._snapshot = Snapshot(version, orders_version, overview, throughput)
+            self._snapshot = Snapshot(version, orders_version, stock_version, overview, throughput)
             self._changed.notify_all()
 
 

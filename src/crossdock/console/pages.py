@@ -36,6 +36,9 @@ SAID: Final = {
     "resumed": "Resumed. The backlog drains at the partner’s own rate.",
     "breaker": "The breaker was set.",
     "cancelled": "The cancellation was asked for.",
+    "repairing": "{count} will be repaired, and looked at again until they agree.",
+    "dismissed": "{count} left as they are.",
+    "retold": "{count} will be told again now.",
     "none": "There was nothing to do: somebody else was faster, or the state has changed.",
 }
 

@@ -16,6 +16,7 @@ from crossdock.console import words
 from crossdock.console.live import Live
 from crossdock.console.session import Session
 from crossdock.engine.control import Control
+from crossdock.policy.policy import Policy
 
 ASSETS: Final = {
     "console.css": "text/css; charset=utf-8",
@@ -43,14 +44,16 @@ class ConsoleServices:
     templates: jinja2.Environment
     assets: Mapping[str, Asset]
     secure: bool = False
+    policy: Policy | None = None
 
 
 def open_console(
-    pool: asyncpg.Pool[Any], clock: Callable[[], datetime], control: Control, *, secure: bool = False
-) -> ConsoleServices:
-    """Read templates and assets once."""
+    pool: asyncpg.Pool[Any], clock: Callable[[], datetime], control: Control, *, secure: bool = False,
+    policy: Policy | None = None,
+) -> ConsoleServices:  # fmt: skip
+    """Read templates and assets once. Without a policy no promise is explained."""
     assets = {name: _read_asset(name, media_type) for name, media_type in ASSETS.items()}
-    return ConsoleServices(pool, clock, control, Live(pool, clock), _environment(assets), assets, secure)
+    return ConsoleServices(pool, clock, control, Live(pool, clock), _environment(assets), assets, secure, policy)
 
 
 def render(services: ConsoleServices, template: str, session: Session | None, **values: Any) -> str:

@@ -15,7 +15,7 @@ from litestar.params import QueryParameter
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler
 
-from crossdock.console import actions, pages
+from crossdock.console import actions, pages, stock
 from crossdock.console.gate import (
     AnyRequest,
     NotAllowed,
@@ -63,6 +63,12 @@ _HANDLERS: Final = (
     actions.pause,
     actions.resume,
     actions.set_breaker,
+    stock.stock_page,
+    stock.sku_page,
+    stock.drift_page,
+    stock.repair_drift,
+    stock.dismiss_drift,
+    stock.retry_parked,
 )
 
 

@@ -66,6 +66,8 @@ FACTS: Final = {
     "product.published": "Product data",
     "customer.published": "Customer data",
     "price.published": "Contract price",
+    "stock.moved": "Stock movements",
+    "supply.reported": "Inbound supply",
 }
 ACTIONS: Final = {
     "hold.release": "Hold released",
@@ -101,6 +103,17 @@ UNITS: Final = {
     "MMT": "mm",
     "CMT": "cm",
 }
+DRIFT_CAUSES: Final = {
+    "late": ("Late", "warn"),
+    "dropped": ("Dropped", "warn"),
+    "unit": ("Wrong unit", "bad"),
+    "rival_writer": ("A second writer", "bad"),
+    "unknown_sku": ("Unknown SKU", "warn"),
+    "unlisted": ("Not listed", "warn"),
+    "repairing": ("Being repaired", "info"),
+    "parked": ("Parked", "bad"),
+    "not_owner": ("Not the owner", "mute"),
+}
 _CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -114,7 +127,7 @@ def state_tone(state: str) -> str:
 
 
 def _pair(state: str) -> tuple[str, str]:
-    for table in (ORDER_STATES, STEP_STATES, HEALTH):
+    for table in (ORDER_STATES, STEP_STATES, HEALTH, DRIFT_CAUSES):
         if state in table:
             return table[state]
     return sentence_case(state), "warn" if state in _BAD_OUTCOMES else "mute"

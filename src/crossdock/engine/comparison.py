@@ -111,8 +111,7 @@ async def repair_channel(connection: Connection, channel: str, now: datetime, *,
     """Tell again what a person chose and, where policy repairs by itself, all that drifted; what is late is due."""
     async with connection.transaction():
         repairs = await ledger.take_repairs(connection, "channel", channel, "", now, always=always, limit=REPAIRS_MAX)
-        parked = [one.sku for one in repairs if one.cause in ("unknown_sku", "unlisted", "unit")]
-        await ledger.unpark(connection, channel, sorted(parked))
+        await ledger.unpark(connection, channel, sorted(one.sku for one in repairs))
         again = sorted(one.sku for one in repairs if one.cause != "late")
         await publications.tell_again(connection, [(channel, sku) for sku in again])
     if again:

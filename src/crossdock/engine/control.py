@@ -11,6 +11,7 @@ import msgspec
 
 from crossdock.engine.intake import Acceptor
 from crossdock.engine.ports import PlanBook
+from crossdock.ledger import drift, publications
 from crossdock.ledger.acceptance import Accepted, lock_figures, take_numbers, write_promises
 from crossdock.ledger.database import Connection, Queries
 from crossdock.ledger.decisions import (
@@ -69,6 +70,33 @@ class Control:
             if override is None:
                 await database.execute(_SQL["close_breaker"], connection, operation)
             await _audit(database, now, actor, "breaker.override", f"{connection} {operation}", override=override or "")
+
+    async def repair_drift(
+        self, now: datetime, actor: str, drift_ids: Sequence[int], cause: str = "", side: str = "",
+        counterpart: str = "",
+    ) -> int:  # fmt: skip
+        """Repair these differences, or all open ones of a cause at a counterpart; return how many."""
+        async with self._pool.acquire() as database, database.transaction():
+            count = await drift.choose_repair(database, drift_ids, cause, side, counterpart)
+            await _audit(database, now, actor, "drift.repair", counterpart or "chosen", cause=cause, count=str(count))
+        return count
+
+    async def dismiss_drift(
+        self, now: datetime, actor: str, drift_ids: Sequence[int], cause: str = "", side: str = "",
+        counterpart: str = "",
+    ) -> int:  # fmt: skip
+        """These differences are well as they are, until they become others; return how many."""
+        async with self._pool.acquire() as database, database.transaction():
+            count = await drift.dismiss(database, drift_ids, now, actor, cause, side, counterpart)
+            await _audit(database, now, actor, "drift.dismiss", counterpart or "chosen", cause=cause, count=str(count))
+        return count
+
+    async def retry_publications(self, now: datetime, actor: str, channel: str, code: str = "", sku: str = "") -> int:
+        """Tell a channel its parked figures again: all, those of a cause, or one; return how many."""
+        async with self._pool.acquire() as database, database.transaction():
+            count = await publications.release_parked(database, channel, code or None, sku or None)
+            await _audit(database, now, actor, "publication.retry", channel, cause=code, sku=sku, count=str(count))
+        return count
 
     async def replay_steps(
         self, now: datetime, actor: str, *, connection: str | None = None, error_code: str | None = None,

@@ -155,7 +155,7 @@ async def place_lanes(connection: Connection, lanes: Mapping[str, Pace], policy_
         await connection.execute(_SQL["place_lane"], channel, pace.burst, now)
     renewed = [row[0] for row in await connection.fetch(_SQL["renew_policy"], list(lanes), policy_version)]
     if renewed:
-        await connection.execute(_SQL["release_parked"], renewed, None)
+        await connection.execute(_SQL["release_parked"], renewed, None, None)
         await connection.execute(_SQL["recount_everything"])
     return bool(renewed)
 
@@ -169,9 +169,11 @@ async def recount_places(connection: Connection, places: Sequence[tuple[str, str
     await connection.execute(_SQL["recount_places"], [row[0] for row in places], [row[1] for row in places], selling)
 
 
-async def release_parked(connection: Connection, channel: str, code: str | None = None) -> int:
-    """Try parked figures of a channel again; return how many."""
-    return len(await connection.fetch(_SQL["release_parked"], [channel], code))
+async def release_parked(
+    connection: Connection, channel: str, code: str | None = None, sku: str | None = None
+) -> int:
+    """Try parked figures of a channel again, all or some; return how many."""
+    return len(await connection.fetch(_SQL["release_parked"], [channel], code, sku))
 
 
 async def lease_lane(

@@ -78,7 +78,7 @@
     if (!document.querySelector("[data-live-state]")) return;
     const source = new EventSource("/console/live");
     const seen = {};
-    for (const topic of ["overview", "orders"]) {
+    for (const topic of ["overview", "orders", "stock"]) {
       source.addEventListener(topic, (event) => {
         // The first event tells where things stand; the page has just been rendered from it.
         if (topic in seen && seen[topic] !== event.data) changed(topic);

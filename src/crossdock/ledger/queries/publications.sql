@@ -88,7 +88,8 @@ SELECT source, location FROM stock_sources WHERE stale_since IS NOT NULL;
 -- name: release_parked
 -- Parked figures are tried again.
 UPDATE publications SET parked = false, attempt = 0, due_at = '-infinity'
-WHERE parked AND channel = ANY ($1::text[]) AND ($2::text IS NULL OR error_code = $2) RETURNING sku;
+WHERE parked AND channel = ANY ($1::text[]) AND ($2::text IS NULL OR error_code = $2)
+  AND ($3::text IS NULL OR sku = $3) RETURNING sku;
 
 -- name: lease_lane
 -- One worker at a time tells a channel; a silent holder is replaced.
