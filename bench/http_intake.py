@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
-from bench.estate import RunningApi, get_token, open_api, prepare_estate
+from bench.estate import CONFIGURATION, RunningApi, get_token, open_api, prepare_estate
 from bench.http_load import LoadPlan, LoadReport
 from bench.process_figures import find_postmaster, usage_of, usage_of_postgres
 from bench.report import Result, make_result
@@ -65,9 +66,9 @@ class Door:
 
 
 @contextmanager
-def open_door(dsn: str) -> Iterator[Door]:
+def open_door(dsn: str, configuration: Path = CONFIGURATION) -> Iterator[Door]:
     postmaster = asyncio.run(find_postmaster(dsn))
-    with open_api(dsn) as api:
+    with open_api(dsn, configuration) as api:
         yield Door(api, asyncio.run(get_token(api.url)), postmaster)
 
 

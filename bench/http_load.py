@@ -12,7 +12,7 @@ import random
 import sys
 import time
 from collections import deque
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import uvloop
@@ -37,6 +37,7 @@ class LoadPlan(msgspec.Struct, frozen=True):
     channel: str = ""
     catalogue: tuple[str, ...] = ()
     seed: int = 1
+    asks: Literal["orders", "availability"] = "orders"
 
 
 class LoadReport(msgspec.Struct, frozen=True):
@@ -156,8 +157,9 @@ class _Load:
 
     def _report(self, seconds: float, used: float) -> LoadReport:
         latencies = sorted(self._latencies)
-        accepted = self._statuses.get("201", 0)
-        others = {status: count for status, count in self._statuses.items() if status != "201"}
+        wanted = "201" if self._plan.asks == "orders" else "200"
+        accepted = self._statuses.get(wanted, 0)
+        others = {status: count for status, count in self._statuses.items() if status != wanted}
         return LoadReport(
             len(self._requests) - self._warm, accepted, others, round(len(latencies) / seconds, 1),
             *(round(MILLISECONDS * value, 2) for value in (
@@ -174,7 +176,18 @@ def percentile(ordered: list[float], share: float) -> float:
 def make_requests(plan: LoadPlan, count: int) -> list[bytes]:
     """Orders as a business customer's program sends them: contract prices stated, two addresses, a reference."""
     chance = random.Random(plan.seed)
+    if plan.asks == "availability":
+        return [_question(plan, chance) for _ in range(count)]
     return [_request(plan, f"{plan.prefix}-{number}", make_body(plan, number, chance)) for number in range(count)]
+
+
+def _question(plan: LoadPlan, chance: random.Random) -> bytes:
+    """What a shop's page of search results asks."""
+    skus = "&".join(f"sku=SKU-{number}" for number in chance.sample(range(1, plan.skus + 1), plan.lines))
+    return (
+        f"GET /v1/availability?channel={plan.channel}&{skus} HTTP/1.1\r\nHost: 127.0.0.1:{plan.port}\r\n"
+        f"Authorization: Bearer {plan.token}\r\n\r\n"
+    ).encode()
 
 
 def _request(plan: LoadPlan, key: str, body: bytes) -> bytes:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from bench.availability import measure_availability
 from bench.drain import measure_drain
 from bench.http_intake import measure_intake, measure_waiting
 from bench.memory import measure_memory
@@ -93,6 +94,36 @@ def finished_orders(server: str, size: float) -> list[Result]:
     ]  # fmt: skip
 
 
+def hot_sku(server: str, size: float) -> list[Result]:
+    """Reservations of one SKU against the better of two bare updates, in turn."""
+    bare, ours = [], []
+    for _ in range(REPEATS):
+        wide = run(server, "bare_update", 2000 * size, migrated=False)
+        narrow = run(server, "bare_update_pooled", 2000 * size, migrated=False)
+        bare.append(max(wide, narrow, key=lambda one: one["value"]))
+        ours.append(run(server, "hot_sku", 4000 * size))
+    value, baseline = _median(ours, "value"), _median(bare, "value")
+    ratios = sorted(mine["value"] / theirs["value"] for mine, theirs in zip(ours, bare, strict=True))
+    return [make_result(
+        "hot_sku", "reservations of one SKU by 64 concurrent buyers on 4 channels, each committed before its answer, "
+        "against a bare conditional UPDATE of one row by 64 clients on 64 or 8 connections, whichever is faster",
+        value, "reservations/s", baseline, ratios[len(ratios) // 2], 0.5,
+        f"our process: {_median(ours, 'cpu_share'):.0%} of one core, {_median(ours, 'process_ms'):.2f} ms each",
+        runs=[round(item["value"]) for item in ours], baseline_runs=[round(item["value"]) for item in bare],
+    )]  # fmt: skip
+
+
+def hot_orders(server: str, size: float) -> list[Result]:
+    """Acceptance with a hundredth of the SKUs in half of the lines."""
+    figures = run(server, "hot_orders", 600 * size)
+    return [make_result(
+        "hot_orders", "five-line orders accepted by two intakes at once while a worker does their steps: 1 % of the "
+        "SKUs in half of the lines against all SKUs alike, in turn in one run", figures["value"], "orders/s",
+        figures["cold"], figures["ratio"], 0.8, "PostgreSQL and the shared processor: see order_path",
+        complete=size >= 1,
+    )]  # fmt: skip
+
+
 MEASURES: Mapping[str, Measure] = {
     "order_path": Measure(order_path, ("order_path",), 60),
     "dbos": Measure(dbos, ("dbos",), 45),
@@ -100,6 +131,9 @@ MEASURES: Mapping[str, Measure] = {
     "http_intake_waiting": Measure(measure_waiting, ("http_intake_waiting",), 240),
     "finished_orders": Measure(finished_orders, ("finished_orders_1m", "finished_orders_lists"), 900),
     "drain": Measure(measure_drain, ("drain",), 75),
+    "hot_sku": Measure(hot_sku, ("hot_sku",), 60),
+    "hot_orders": Measure(hot_orders, ("hot_orders",), 60),
+    "availability": Measure(measure_availability, ("availability",), 180),
     "memory": Measure(measure_memory, ("memory", "memory_growth"), 660),
 }
 

@@ -17,6 +17,7 @@ import uvloop
 
 from bench.bare_saga import run_bare_saga
 from bench.finished import run_finished_orders
+from bench.hot_sku import run_bare_update, run_bare_update_pooled, run_hot_orders, run_hot_sku
 from bench.order_path import run_order_path
 from bench.world import make_arrivals
 
@@ -29,6 +30,8 @@ async def _bare(dsn: str, size: int) -> float:
 
 RUNS: Mapping[str, Run] = {
     "bare_saga": _bare, "order_path": run_order_path, "finished_orders": run_finished_orders,
+    "bare_update": run_bare_update, "bare_update_pooled": run_bare_update_pooled, "hot_sku": run_hot_sku,
+    "hot_orders": run_hot_orders,
 }  # fmt: skip
 
 
