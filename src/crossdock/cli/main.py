@@ -10,6 +10,7 @@ from crossdock.cli.configuration import config
 from crossdock.cli.connections import connections
 from crossdock.cli.exits import HELP
 from crossdock.cli.orders import orders
+from crossdock.cli.prove import prove
 from crossdock.cli.replay import replay
 from crossdock.cli.run import run
 from crossdock.cli.sandbox import sandbox
@@ -28,7 +29,7 @@ def main() -> None:
     """
 
 
-for command in (run, api, worker, status, migrate, orders, stock, replay, connections, sandbox, config):
+for command in (run, api, worker, status, migrate, orders, stock, replay, connections, sandbox, config, prove):
     main.add_command(command)
 
 

@@ -41,8 +41,10 @@ _SESSION: Final = {
 
 
 async def open_connection(dsn: str) -> asyncpg.Connection[Any]:
-    """Open a single connection, set up like those of a pool."""
-    connection: asyncpg.Connection[Any] = await asyncpg.connect(dsn, server_settings=_SESSION)
+    """Open a single connection, set up like those of a pool. It sets no timers of its own."""
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(
+        dsn, server_settings=_SESSION, statement_cache_size=500, max_cached_statement_lifetime=0
+    )
     await _prepare(connection)
     return connection
 

@@ -1,0 +1,1 @@
+"""The proof rig: scenarios from a seed against the real engine, and checkers that judge what came of it."""

@@ -1,0 +1,201 @@
+"""One real database connection, shared by all simulated processes, one transaction after the other.
+
+Which process comes next is chosen by the seed. A process that dies keeps nothing: its open transaction is rolled back,
+and what it had asked for after its death is never sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Sequence
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+import asyncpg
+
+from crossdock.prove.processes import Process
+from crossdock.prove.virtual_time import VirtualLoop
+
+Answer = TypeVar("Answer")
+_DEAD: Final = "This simulated process is dead."
+
+
+class SimulatedDatabase:
+    """Serialises transactions and tells the loop while an answer is outstanding."""
+
+    def __init__(self, connection: Any, loop: VirtualLoop, chance: random.Random) -> None:
+        self._connection = connection
+        self._loop = loop
+        self._chance = chance
+        self._holder: Process | None = None
+        self._waiting: list[tuple[Process, asyncio.Future[None]]] = []
+        self._idle: list[asyncio.Future[None]] = []
+        self._in_transaction = False
+
+    async def send(self, statement: Awaitable[Answer]) -> Answer:
+        """Wait for the database's answer in real time."""
+        self._loop.outstanding += 1
+        try:
+            return await statement
+        finally:
+            self._loop.outstanding -= 1
+            if not self._loop.outstanding:
+                for waiter in self._idle:
+                    if not waiter.done():
+                        waiter.set_result(None)
+                self._idle.clear()
+
+    async def call(self, process: Process, method: str, arguments: Sequence[Any], options: dict[str, Any]) -> Any:
+        await process.reach()
+        answer = await self.send(getattr(self._connection, method)(*arguments, **options))
+        await process.reach()
+        return answer
+
+    async def begin(self, process: Process) -> bool:
+        """Begin a transaction, or a savepoint in one; return whether it is the outermost."""
+        outermost = not self._in_transaction
+        await self.call(process, "execute", ["BEGIN" if outermost else "SAVEPOINT inner_part"], {})
+        self._in_transaction = True
+        return outermost
+
+    async def end(self, process: Process, *, outermost: bool, well: bool) -> None:
+        if not process.alive:
+            return
+        if outermost:
+            self._in_transaction = False
+            await self.call(process, "execute", ["COMMIT" if well else "ROLLBACK"], {})
+        elif not well:
+            await self.call(process, "execute", ["ROLLBACK TO SAVEPOINT inner_part"], {})
+
+    async def take(self, process: Process) -> None:
+        if not process.alive:
+            raise ConnectionResetError(_DEAD)
+        if self._holder is None:
+            self._holder = process
+            return
+        turn: asyncio.Future[None] = self._loop.create_future()
+        entry = (process, turn)
+        self._waiting.append(entry)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+            elif self._holder is process:
+                self.give_back(process)
+            raise
+
+    def give_back(self, process: Process) -> None:
+        if self._holder is not process:
+            return
+        self._holder = None
+        self._waiting = [entry for entry in self._waiting if entry[0].alive]
+        if self._waiting:
+            process, turn = self._waiting.pop(self._chance.randrange(len(self._waiting)))
+            self._holder = process
+            turn.set_result(None)
+
+    async def become_idle(self) -> None:
+        """Wait until no statement is under way."""
+        while self._loop.outstanding:
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._idle.append(waiter)
+            await waiter
+
+    async def bury(self, process: Process) -> None:
+        """Take a dead process's hold off the database; what it had not committed is gone."""
+        await self.become_idle()
+        if self._holder is process:
+            # The last statement of the dead may have been its COMMIT: then there is nothing to roll back.
+            if self._connection.is_in_transaction():
+                await self.send(self._connection.execute("ROLLBACK"))
+            self._in_transaction = False
+            self.give_back(process)
+
+
+class ProcessPool:
+    """What a simulated process has in place of a pool of connections."""
+
+    def __init__(self, database: SimulatedDatabase, process: Process) -> None:
+        self._database = database
+        self._process = process
+
+    def acquire(self) -> _Acquired:
+        return _Acquired(self._database, self._process)
+
+    async def fetch(self, query: str, *arguments: Any) -> Any:
+        async with self.acquire() as connection:
+            return await connection.fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Any:
+        async with self.acquire() as connection:
+            return await connection.fetchrow(query, *arguments)
+
+    async def fetchval(self, query: str, *arguments: Any) -> Any:
+        async with self.acquire() as connection:
+            return await connection.fetchval(query, *arguments)
+
+    async def execute(self, query: str, *arguments: Any) -> Any:
+        async with self.acquire() as connection:
+            return await connection.execute(query, *arguments)
+
+
+class _Acquired:
+    def __init__(self, database: SimulatedDatabase, process: Process) -> None:
+        self._database = database
+        self._process = process
+
+    async def __aenter__(self) -> ProcessConnection:
+        await self._database.take(self._process)
+        return ProcessConnection(self._database, self._process)
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process.alive:
+            self._database.give_back(self._process)
+
+
+class ProcessConnection:
+    """The part of a connection's interface that the ledger uses."""
+
+    def __init__(self, database: SimulatedDatabase, process: Process) -> None:
+        self._database = database
+        self._process = process
+
+    async def execute(self, query: str, *arguments: Any, **options: Any) -> Any:
+        return await self._database.call(self._process, "execute", [query, *arguments], options)
+
+    async def executemany(self, query: str, rows: Any, **options: Any) -> Any:
+        return await self._database.call(self._process, "executemany", [query, rows], options)
+
+    async def fetch(self, query: str, *arguments: Any, **options: Any) -> Any:
+        return await self._database.call(self._process, "fetch", [query, *arguments], options)
+
+    async def fetchrow(self, query: str, *arguments: Any, **options: Any) -> Any:
+        return await self._database.call(self._process, "fetchrow", [query, *arguments], options)
+
+    async def fetchval(self, query: str, *arguments: Any, **options: Any) -> Any:
+        return await self._database.call(self._process, "fetchval", [query, *arguments], options)
+
+    async def copy_records_to_table(self, table: str, **options: Any) -> Any:
+        return await self._database.call(self._process, "copy_records_to_table", [table], options)
+
+    def transaction(self) -> _Transaction:
+        return _Transaction(self._database, self._process)
+
+
+class _Transaction:
+    def __init__(self, database: SimulatedDatabase, process: Process) -> None:
+        self._database = database
+        self._process = process
+        self._outermost = False
+
+    async def __aenter__(self) -> None:
+        self._outermost = await self._database.begin(self._process)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        lost = isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InterfaceError)
+        if not lost:
+            await self._database.end(self._process, outermost=self._outermost, well=error is None)

@@ -1,0 +1,156 @@
+"""Simulated partners: each with its own storage, its own write log, its own delays, and faults by plan.
+
+A partner is not idempotent: whoever asks twice has two effects in the log. A request that has left its sender arrives
+whatever becomes of the sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from crossdock.engine.ports import OpenConnection
+from crossdock.kit.connector import Call, Connector, Done, Feed, Operation
+from crossdock.model.errors import CrossdockError, InDoubt, Unavailable
+from crossdock.prove.faults import CallFault, Plan
+from crossdock.prove.history import Effect
+from crossdock.prove.processes import Process
+from crossdock.prove.virtual_time import VirtualLoop
+
+Answer = TypeVar("Answer")
+TIMEOUT_SECONDS: Final = 2.0
+SETTLE_SECONDS: Final = 1.0
+LATE_SECONDS: Final = 0.6
+"""A slow partner commits so long after its caller gave up: within what it declared as its settling time."""
+
+Serve = Callable[["SimulatedPartner", Call], tuple[Done, Effect]]
+"""Do what was asked and say what it did; raises an error of the model when the business says no."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A simulated process's client of a partner."""
+
+    process: Process
+    partner: SimulatedPartner
+
+
+class SimulatedPartner:
+    """`log` is the outside evidence: what took effect, when, in the partner's own order."""
+
+    def __init__(self, name: str, plan: Plan, loop: VirtualLoop, chance: random.Random) -> None:
+        self.name = name
+        self.loop = loop
+        self.chance = chance
+        self.log: list[Effect] = []
+        self.answers: dict[str, Done | CrossdockError] = {}
+        self.injected: Counter[str] = Counter()
+        self._faults: Mapping[int, CallFault] = plan.calls(name)
+        self._calls = 0
+        self._travelling: set[asyncio.Task[Any]] = set()
+
+    def begin(self, work: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
+        """Something that goes on at the partner, whoever may have died meanwhile."""
+        task = self.loop.create_task(work)
+        self._travelling.add(task)
+        task.add_done_callback(self._travelling.discard)
+        return task
+
+    def begin_work(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Begin something that nobody waits for."""
+        self._travelling.add(self.begin(work))
+
+    async def call(self, process: Process, call: Call, serve: Serve) -> Done:
+        fault = self._next_fault()
+        await process.reach()
+        await self._travel()
+        if fault == "too_many":
+            raise Unavailable("too_many_requests", "Too many requests.", retry_after_seconds=0.5)
+        if fault == "unavailable":
+            raise Unavailable("partner_unavailable", "The partner is being maintained.")
+        if fault == "lose_request":
+            raise InDoubt("connection_lost", "The connection was lost.")
+        late = TIMEOUT_SECONDS + LATE_SECONDS if fault == "slow" else 0.0
+        answer = await asyncio.shield(self.begin(self._serve(call, serve, late)))
+        await self._travel()
+        await process.reach()
+        if fault in ("drop_answer", "garbled"):
+            raise InDoubt("answer_lost" if fault == "drop_answer" else "answer_garbled", "The answer cannot be read.")
+        if isinstance(answer, CrossdockError):
+            raise answer
+        return answer
+
+    async def find(self, process: Process, call: Call) -> Done | None:
+        fault = self._next_fault()
+        await process.reach()
+        await self._travel()
+        if fault is not None:
+            raise Unavailable("partner_unavailable", f"The partner does not say: {fault}.")
+        answer = self.answers.get(call.key)
+        await process.reach()
+        if isinstance(answer, CrossdockError):
+            raise answer
+        return answer
+
+    async def _serve(self, call: Call, serve: Serve, late_seconds: float) -> Done | CrossdockError:
+        await asyncio.sleep(late_seconds)
+        try:
+            answer, effect = serve(self, call)
+        except CrossdockError as error:
+            self.answers[call.key] = error
+            return error
+        self.log.append(effect)
+        self.answers[call.key] = answer
+        return answer
+
+    async def _travel(self) -> None:
+        await asyncio.sleep(self.chance.uniform(0.002, 0.08))
+
+    def _next_fault(self) -> str | None:
+        self._calls += 1
+        fault = self._faults.get(self._calls)
+        if fault is None:
+            return None
+        self.injected[fault.kind] += 1
+        return fault.kind
+
+
+@asynccontextmanager
+async def _nothing(settings: Any) -> AsyncIterator[None]:
+    yield None
+
+
+async def _find(client: Caller, call: Call) -> Done | None:
+    return await client.partner.find(client.process, call)
+
+
+def declare(system: str, served: Mapping[str, Serve], feeds: tuple[Feed, ...] = ()) -> Connector:
+    """A partner's declaration: every operation is probed when in doubt."""
+
+    def performing(serve: Serve) -> Callable[[Caller, Call], Any]:
+        async def perform(client: Caller, call: Call) -> Done:
+            return await client.partner.call(client.process, call, serve)
+
+        return perform
+
+    operations = tuple(
+        Operation(name, perform=performing(serve), probe=_find, settle_seconds=SETTLE_SECONDS,
+                  timeout_seconds=TIMEOUT_SECONDS)
+        for name, serve in served.items()
+    )  # fmt: skip
+    return Connector(system, system, settings=dict, open=_nothing, operations=operations, feeds=feeds)
+
+
+def connect(connectors: Mapping[str, Connector], partners: Mapping[str, SimulatedPartner], process: Process) -> list[
+    OpenConnection
+]:  # fmt: skip
+    """A process's connections to all partners."""
+    return [
+        OpenConnection(name, connectors[name], Caller(process, partner), feed_seconds={"deliveries": 0.6})
+        for name, partner in partners.items()
+    ]

@@ -1,0 +1,254 @@
+"""What the simulated partners do when asked: tax engine, payment provider, ERP, warehouse system, shop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_UP, Decimal
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import msgspec
+
+from crossdock.kit.connector import Call, Connector, Done, Feed, Page
+from crossdock.model.errors import Refused, Unavailable
+from crossdock.model.facts import Fact, FulfilmentShorted
+from crossdock.model.fulfilment import FulfilmentOrder, Package, Shipment, ShipmentPart, ShippedLine
+from crossdock.model.values import Quantity
+from crossdock.prove.faults import FeedFault, Plan
+from crossdock.prove.history import Dispatched, Effect
+from crossdock.prove.partners import Caller, Serve, SimulatedPartner, declare
+from crossdock.prove.virtual_time import VirtualLoop
+
+DECLINED: Final = "tok_declined"
+CENT: Final = Decimal("0.01")
+PAGE_SIZE: Final = 4
+_ENCODER: Final = msgspec.json.Encoder()
+_PART: Final = msgspec.json.Decoder(ShipmentPart)
+_RELEASE: Final = msgspec.json.Decoder(FulfilmentOrder)
+
+
+@dataclass(slots=True)
+class Instruction:
+    """What the warehouse was asked to ship in one call, and what it still will."""
+
+    order: FulfilmentOrder
+    rest: dict[str, Decimal]
+    skus: dict[str, str]
+    may_be_short: bool
+
+
+@dataclass(slots=True)
+class Pace:
+    """How a warehouse works in this run: shares of instructions that are split, or not picked in full."""
+
+    slowest_seconds: float = 4.0
+    split: float = 0.3
+    short: float = 0.15
+
+
+class Warehouse(SimulatedPartner):
+    """Picks what was released after a while, tells shipments and shorts in its feed, keeps its own stock."""
+
+    def __init__(
+        self, name: str, plan: Plan, loop: VirtualLoop, chance: random.Random, stock: Mapping[tuple[str, str], Decimal],
+        pace: Pace,
+    ) -> None:  # fmt: skip
+        super().__init__(name, plan, loop, chance)
+        self.stock = dict(stock)
+        self.dispatched: list[Dispatched] = []
+        self.told: list[Fact] = []
+        self.instructions: dict[str, Instruction] = {}
+        self._pace = pace
+        self._pages: Mapping[int, FeedFault] = plan.pages(name)
+        self._reads = 0
+        self._numbers: dict[str, int] = defaultdict(int)
+
+    def is_busy(self) -> bool:
+        return any(any(instruction.rest.values()) for instruction in self.instructions.values())
+
+    async def pick(self, instruction: Instruction) -> None:
+        await asyncio.sleep(self.chance.uniform(0.01, self._pace.slowest_seconds))
+        if instruction.may_be_short and self.chance.random() < self._pace.short:
+            self._come_short(instruction)
+        if self.chance.random() < self._pace.split:
+            first = {line: (rest / 2).to_integral_value(ROUND_HALF_UP) for line, rest in instruction.rest.items()}
+            self._ship(instruction, first)
+            await asyncio.sleep(self.chance.uniform(0.01, self._pace.slowest_seconds))
+        self._ship(instruction, dict(instruction.rest))
+
+    def call_back(self, instruction: Instruction) -> dict[str, Decimal]:
+        called_back = dict(instruction.rest)
+        instruction.rest = dict.fromkeys(instruction.rest, Decimal(0))
+        return called_back
+
+    def _come_short(self, instruction: Instruction) -> None:
+        line = self.chance.choice(sorted(instruction.rest))
+        missing = Decimal(self.chance.randint(1, max(int(instruction.rest[line]), 1)))
+        if not instruction.rest[line]:
+            return
+        instruction.rest[line] -= missing
+        order = instruction.order
+        body = FulfilmentShorted(
+            order.number, order.warehouse, instruction.skus[line], str(missing), self.loop.now(), line, "not found"
+        )
+        self._tell("fulfilment.shorted", self._number("M"), order.number, body)
+
+    def _ship(self, instruction: Instruction, wanted: Mapping[str, Decimal]) -> None:
+        leaving = {line: quantity for line, quantity in wanted.items() if quantity > 0}
+        if not leaving:
+            return
+        order = instruction.order
+        goods: dict[str, Decimal] = {}
+        for line, quantity in leaving.items():
+            sku = instruction.skus[line]
+            instruction.rest[line] -= quantity
+            goods[sku] = goods.get(sku, Decimal(0)) + quantity
+            self.stock[sku, order.warehouse] -= quantity
+        number = self._number("S")
+        names_lines = self.chance.random() < 0.7
+        body = Shipment(
+            number, order.number, order.warehouse, self.loop.now(),
+            tuple(
+                ShippedLine(instruction.skus[line], Quantity(quantity, "C62"), line if names_lines else "")
+                for line, quantity in leaving.items()
+            ),
+            (Package(f"34012345{number[1:]:0>10}", f"TRK-{number}", "carrier"),),
+        )  # fmt: skip
+        self.dispatched.append(Dispatched(self.loop.now(), number, order.order_number, order.warehouse, goods))
+        self._tell("shipment.confirmed", number, order.number, body)
+
+    def _tell(self, kind: str, number: str, subject: str, body: Any) -> None:
+        raw = _ENCODER.encode(body)
+        self.told.append(Fact(self.name, kind, number, raw, raw, subject=subject))
+
+    def _number(self, letter: str) -> str:
+        self._numbers[letter] += 1
+        return f"{letter}{self._numbers[letter]:05d}"
+
+    async def read(self, caller: Caller, cursor: str) -> Page:
+        await caller.process.reach()
+        await asyncio.sleep(self.chance.uniform(0.002, 0.05))
+        self._reads += 1
+        fault = self._pages.get(self._reads)
+        if fault is not None:
+            self.injected[fault.kind] += 1
+        if fault is not None and fault.kind == "feed_down":
+            raise Unavailable("partner_unavailable", "The feed is being maintained.", retry_after_seconds=0.5)
+        after = int(cursor or "0")
+        first = 0 if fault is not None and fault.kind == "repeat_page" else after
+        last = min(after + PAGE_SIZE, len(self.told))
+        facts = self.told[first:last]
+        if fault is not None and fault.kind == "reorder_page":
+            facts = facts[::-1]
+        await caller.process.reach()
+        return Page(facts, str(last), more=last < len(self.told))
+
+
+@dataclass(slots=True)
+class Books:
+    """What the provider and the ERP keep by document, to answer from."""
+
+    authorised: dict[str, Decimal] = field(default_factory=dict)
+
+
+def _done(
+    partner: SimulatedPartner,
+    call: Call,
+    amount: Decimal = Decimal(0),
+    result: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[Done, Effect]:
+    number = f"{partner.name}-{call.key}"
+    effect = Effect(partner.loop.now(), partner.name, call.operation, call.key, call.number, amount, {}, number)
+    return Done(_ENCODER.encode(dict(result)), number), effect
+
+
+def _quote(partner: SimulatedPartner, call: Call) -> tuple[Done, Effect]:
+    amounts = {line.line: (line.amount.amount * 19 / 100).quantize(CENT, ROUND_HALF_UP) for line in call.order.lines}
+    taxes = {line: {"code": "EU-STD", "rate": "0.19", "amount": str(amount)} for line, amount in amounts.items()}
+    return _done(partner, call, Decimal(0), {"taxes": taxes})
+
+
+def _authorise(partner: SimulatedPartner, call: Call) -> tuple[Done, Effect]:
+    if call.order.payment.token == DECLINED:
+        raise Refused("card_declined", "The card was declined.", next_action="Ask the buyer for another card.")
+    gross = call.order.net.amount
+    for name, result in call.results.items():
+        if name == "tax.quote":
+            taxes = msgspec.json.decode(result)["taxes"]
+            gross += sum((Decimal(line["amount"]) for line in taxes.values()), Decimal(0))
+    return _done(partner, call, gross, {"authorisation": f"A-{call.key}", "amount": str(gross)})
+
+
+def _with_part(partner: SimulatedPartner, call: Call) -> tuple[Done, Effect]:
+    part = _PART.decode(call.payload)
+    done, effect = _done(partner, call, part.gross.amount, {"invoice": f"INV-{part.shipment}"})
+    goods: dict[str, Decimal] = {}
+    for line in part.lines:
+        goods[line.sku] = goods.get(line.sku, Decimal(0)) + line.quantity.value
+    return done, msgspec.structs.replace(effect, goods=goods)
+
+
+def _plain(partner: SimulatedPartner, call: Call) -> tuple[Done, Effect]:
+    return _done(partner, call, call.order.net.amount)
+
+
+def _release(partner: SimulatedPartner, call: Call) -> tuple[Done, Effect]:
+    if not isinstance(partner, Warehouse):
+        raise TypeError(partner.name)
+    order = _RELEASE.decode(call.payload)
+    rest = {line.line: line.quantity.value for line in order.lines}
+    skus = {line.line: line.sku for line in order.lines}
+    instruction = Instruction(order, rest, skus, "#" not in call.name)
+    # Asked twice, it would ship twice: the instruction is found by its key only when it is called back.
+    partner.instructions.setdefault(call.key, instruction)
+    partner.begin_work(partner.pick(instruction))
+    done, effect = _done(partner, call)
+    goods: dict[str, Decimal] = {}
+    for line in order.lines:
+        goods[line.sku] = goods.get(line.sku, Decimal(0)) + line.quantity.value
+    return done, msgspec.structs.replace(effect, goods=goods)
+
+
+def _call_back(partner: SimulatedPartner, call: Call) -> tuple[Done, Effect]:
+    if not isinstance(partner, Warehouse):
+        raise TypeError(partner.name)
+    undone = msgspec.json.decode(call.payload)["undoes"]
+    instruction = partner.instructions.get(f"{call.number}/{undone}")
+    if instruction is None:
+        raise Refused("instruction_unknown", "There is no such instruction.")
+    called_back = partner.call_back(instruction)
+    cancelled = {line: str(quantity) for line, quantity in called_back.items()}
+    done, effect = _done(partner, call, Decimal(0), {"cancelled": cancelled})
+    goods: dict[str, Decimal] = {}
+    for line, quantity in called_back.items():
+        goods[instruction.skus[line]] = goods.get(instruction.skus[line], Decimal(0)) + quantity
+    return done, msgspec.structs.replace(effect, goods=goods)
+
+
+async def _read_deliveries(client: Caller, connection: str, cursor: str) -> Page:
+    if not isinstance(client.partner, Warehouse):
+        raise TypeError(client.partner.name)
+    return await client.partner.read(client, cursor)
+
+
+System = Literal["tax", "payment", "erp", "wms", "shop"]
+SYSTEMS: Final[Sequence[System]] = ("tax", "payment", "erp", "wms", "shop")
+_SERVED: Final[Mapping[System, Mapping[str, Serve]]] = {
+    "tax": {"tax.quote": _quote},
+    "payment": {"payment.authorise": _authorise, "payment.capture": _with_part, "payment.void": _plain},
+    "erp": {"erp.place_order": _plain, "erp.ship": _with_part, "erp.cancel_order": _plain},
+    "wms": {"wms.release": _release, "wms.cancel": _call_back},
+    "shop": {
+        "channel.acknowledge": _plain, "channel.ship": _with_part, "channel.cancel": _plain, "channel.status": _plain,
+    },
+}  # fmt: skip
+
+
+def declare_all() -> dict[str, Connector]:
+    """The connectors of all simulated systems; the warehouse is polled."""
+    feeds = (Feed("deliveries", read=_read_deliveries, interval_seconds=0.6),)
+    return {name: declare(name, _SERVED[name], feeds if name == "wms" else ()) for name in SYSTEMS}

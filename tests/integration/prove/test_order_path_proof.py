@@ -1,0 +1,67 @@
+"""The deterministic rig: the same seed is the same history; seeds are clean; a planted defect is found and shrunk."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+
+import msgspec
+import pytest
+
+from crossdock.kit.connector import Operation
+from crossdock.prove import partners
+from crossdock.prove.faults import CallFault, Plan
+from crossdock.prove.rig import Rig
+from crossdock.prove.verdict import sum_up
+
+SEEDS = int(os.environ.get("CROSSDOCK_PROOF_SEEDS", "10"))
+
+
+def test_the_same_seed_gives_the_same_history_byte_for_byte(rig: Rig) -> None:
+    first, history = rig.play(8)
+    rig.play(3)
+    again, same = rig.play(8)
+    assert again.hash == first.hash
+    assert msgspec.json.encode(same, order="deterministic") == msgspec.json.encode(history, order="deterministic")
+    assert history.effects
+    assert history.tables["events"]
+
+
+def test_other_seeds_give_other_histories(rig: Rig) -> None:
+    assert len({rig.play(seed)[0].hash for seed in (1, 2, 3)}) == 3
+
+
+def test_seeds_with_all_faults_are_clean(rig: Rig) -> None:
+    outcomes = [rig.play(seed)[0] for seed in range(100, 100 + SEEDS)]
+    verdict = sum_up("order-path", outcomes, 0)
+    assert verdict.verdict == "pass", [(outcome.seed, outcome.violations[:3]) for outcome in outcomes]
+    assert verdict.facts_acknowledged > SEEDS * 3
+    assert {"kill", "drop_answer"} <= set(verdict.faults)
+
+
+def test_a_calm_day_has_no_faults_and_every_partner_is_asked_once(rig: Rig) -> None:
+    outcome, history = rig.play(12, wanted=())
+    assert outcome.faults == {}
+    assert outcome.violations == ()
+    assert set(Counter(effect.key for effect in history.effects).values()) == {1}
+    assert all(attempt["outcome"] != "in_doubt" for attempt in history.tables["step_attempts"])
+
+
+def test_a_forgotten_probe_is_found_and_shrunk_to_the_lost_answer(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_probe(name: str, **wish: object) -> Operation:
+        wish["probe"] = None
+        return Operation(name, **wish)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(partners, "Operation", without_probe)
+    chance = random.Random(5)
+    faults = tuple(
+        CallFault(partner, number, chance.choice(("drop_answer", "too_many")))
+        for partner in ("erp", "tax") for number in range(1, 8)
+    )  # fmt: skip
+    outcome, _ = rig.play(12, plan=Plan(faults))
+    assert "one_effect_per_key" in {violation.checker for violation in outcome.violations}
+    smallest = rig.shrink(outcome)
+    assert [fault.kind for fault in smallest.plan.faults if isinstance(fault, CallFault)] == ["drop_answer"]
+    assert smallest.plan.without_orders
+    assert rig.play(12, plan=smallest.plan)[0].hash == smallest.hash

@@ -1,0 +1,42 @@
+"""`crossdock prove` at the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from crossdock.cli.main import main
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    monkeypatch.setenv("CROSSDOCK_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return CliRunner()
+
+
+def test_scenarios_and_faults_are_listed(command: CliRunner) -> None:
+    shown = command.invoke(main, ["prove", "--list"])
+    assert shown.exit_code == 0
+    assert "order-path" in shown.output
+    assert "drop_answer" in shown.output
+
+
+@pytest.mark.parametrize("wrong", [["--scenario", "nonsense"], ["--faults", "nonsense"]])
+def test_what_does_not_exist_is_a_wrong_call(command: CliRunner, wrong: list[str]) -> None:
+    assert command.invoke(main, ["prove", *wrong]).exit_code == 2
+
+
+@pytest.mark.process
+def test_a_proof_ends_with_one_object_and_a_report(command: CliRunner, tmp_path: Path) -> None:
+    done = command.invoke(main, ["prove", "--seed", "5", "--seeds", "2", "--json", "--report", "proof.html"])
+    assert done.exit_code == 0, done.output
+    verdict = json.loads(done.stdout)
+    assert (verdict["verdict"], verdict["seeds"], verdict["violations"]) == ("pass", 2, {})
+    assert verdict["facts_acknowledged"] > 0
+    page = (tmp_path / "proof.html").read_text("utf-8")
+    assert "<svg" in page
+    assert "http" not in page
