@@ -20,6 +20,7 @@ from crossdock.console.users import place_user
 from crossdock.ledger.database import open_pool
 from tests.integration.console.console_server import console_of, serve
 from tests.integration.insight.estate import place_estate
+from tests.integration.insight.stock_estate import place_stock_estate, stock_policy
 
 pytestmark = pytest.mark.browser
 
@@ -31,6 +32,11 @@ PAGES = (
     "/console/orders/CD00000003",
     "/console/orders/CD00000017",
     "/console/orders/CD00000005",
+    "/console/stock",
+    "/console/stock?q=BOLT&channel=shop",
+    "/console/stock/sku/BOLT-M8",
+    "/console/stock/sku/SET-1",
+    "/console/stock/drift",
     "/console/connections",
     "/console/holds",
     "/console/holds/orders?cause=credit_limit",
@@ -82,12 +88,13 @@ NAMELESS = """
 async def console(database_url: str) -> AsyncIterator[tuple[str, Any]]:
     pool = await open_pool(database_url, size=4)
     await place_estate(pool, datetime.now(UTC))
+    await place_stock_estate(pool, datetime.now(UTC))
     await place_user(pool, "olive", PASSWORD, "operator")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     try:
-        async with serve(console_of(pool, lambda: datetime.now(UTC)), port) as address:
+        async with serve(console_of(pool, lambda: datetime.now(UTC), policy=stock_policy()), port) as address:
             yield address, pool
     finally:
         await pool.close()

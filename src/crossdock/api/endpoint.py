@@ -17,6 +17,7 @@ SCOPES: Final[Mapping[str, str]] = {
     "orders:write": "Place and cancel orders",
     "orders:read": "Read orders and their timelines",
     "shipments:read": "Read shipments",
+    "stock:read": "Read how well stock goes, and differences",
     "stock:write": "Report balances, movements and inbound supply",
     "holds:read": "Read held orders",
     "holds:write": "Release and refuse held orders",

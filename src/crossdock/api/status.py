@@ -13,6 +13,7 @@ from prometheus_client.core import Metric
 from crossdock.api.answers import Answer, ApiProblem, json_answer
 from crossdock.api.endpoint import Call
 from crossdock.insight.overview import Overview, read_overview
+from crossdock.insight.stock import StockKpis, read_kpis
 from crossdock.insight.telemetry.metrics import CONTENT_TYPE, gauge, render_metrics
 from crossdock.ledger.clients import find_obstacle
 
@@ -40,7 +41,9 @@ async def show_metrics(call: Call) -> Answer:
     """Counters of this process and the backlog, as Prometheus reads them."""
     async with asyncio.timeout(METRICS_SECONDS_MAX):
         overview = await read_overview(call.services.pool, call.services.clock())
-    return Answer(200, render_metrics(call.services.metrics, _gauges(overview)), CONTENT_TYPE)
+        kpis = await read_kpis(call.services.pool, call.services.clock())
+    gauges = (*_gauges(overview), *_stock_gauges(kpis))
+    return Answer(200, render_metrics(call.services.metrics, gauges), CONTENT_TYPE)
 
 
 def _gauges(overview: Overview) -> Iterable[Metric]:
@@ -79,4 +82,34 @@ def _gauges(overview: Overview) -> Iterable[Metric]:
     yield gauge(
         "feed_stale", "Whether a feed is stale", ["connection", "feed"],
         [((feed.connection, feed.feed), int(feed.stale)) for row in overview.connections for feed in row.feeds],
+    )  # fmt: skip
+
+
+def _stock_gauges(kpis: StockKpis) -> Iterable[Metric]:
+    yield gauge(
+        "stock_sync_milliseconds", "From the owner's commit to the channel's acknowledgment, last hour",
+        ["channel", "quantile"],
+        [((row.channel, quantile), figure) for row in kpis.latency
+         for quantile, figure in (("0.5", row.p50), ("0.95", row.p95), ("0.99", row.p99))],
+    )  # fmt: skip
+    yield gauge(
+        "stock_orders_day", "Orders of the last day of channels that are told stock", ["channel"],
+        [((row.channel,), row.orders) for row in kpis.oversell],
+    )  # fmt: skip
+    yield gauge(
+        "stock_orders_short_day", "Those of them for which not enough was there", ["channel"],
+        [((row.channel,), row.short) for row in kpis.oversell],
+    )  # fmt: skip
+    ages = [((source,), seconds) for source, seconds in kpis.staleness_seconds.items()]
+    yield gauge("stock_source_age_seconds", "Since a source of balances was heard of", ["source"], ages)
+    yield gauge("stock_feeds_stale", "Feeds of balances that are late", [], [((), kpis.stale_feeds)])
+    yield gauge("stock_feeds_held", "Feeds of balances on hold", [], [((), kpis.held_feeds)])
+    yield gauge("stock_drift_open", "Differences that nothing explains", [], [((), kpis.open_drift)])
+    yield gauge(
+        "stock_figures_waiting", "Figures that a channel was not told yet", ["channel"],
+        [((channel,), count) for channel, count in kpis.waiting.items()],
+    )  # fmt: skip
+    yield gauge(
+        "stock_figures_parked", "Figures that a channel did not take", ["channel"],
+        [((channel,), count) for channel, count in kpis.parked.items()],
     )  # fmt: skip

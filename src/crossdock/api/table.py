@@ -13,6 +13,7 @@ from crossdock.api import (
     reservations,
     status,
     stock,
+    stock_figures,
     tokens,
     validation,
 )
@@ -20,6 +21,7 @@ from crossdock.api.endpoint import Endpoint, Reply
 from crossdock.insight.connections import ConnectionState
 from crossdock.insight.orders import OrderDetail, OrderSummary, ShipmentSummary
 from crossdock.insight.paging import Listing
+from crossdock.insight.stock import DriftItem, StockKpis
 from crossdock.insight.timeline import Timeline
 from crossdock.model.orders import OrderAcknowledgment, OrderPlaced
 from crossdock.model.stock import Reservation
@@ -127,6 +129,14 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "POST", "/v1/inbound", stock.report_inbound, "Report what purchase orders will bring", "stock",
         (Reply(202, "Kept; decided in a moment", stock.StockReceived),),
         scope="stock:write", body=stock.InboundBody, body_media_type=_JSON, headers={**_KEY, **_SOURCE},
+    ),
+    Endpoint(
+        "GET", "/v1/stock/kpis", stock_figures.show_kpis, "How fast, how stale, how often short", "stock",
+        (Reply(200, "The figures of this moment", StockKpis),), scope="stock:read",
+    ),
+    Endpoint(
+        "GET", "/v1/stock/drift", stock_figures.show_drift, "Where owners, Crossdock and channels differ", "stock",
+        (Reply(200, "A page", Listing[DriftItem]),), scope="stock:read", query=stock_figures.DriftQuery,
     ),
     Endpoint(
         "GET", "/v1/holds", operations.show_holds, "Held orders, oldest first", "operations",

@@ -27,7 +27,7 @@ CHANNEL_SCOPES: Final = (
 )  # fmt: skip
 OPERATOR_SCOPES: Final = (
     *CHANNEL_SCOPES, "holds:read", "holds:write", "connections:read", "connections:write", "quarantine:read",
-    "quarantine:write", "stock:write",
+    "quarantine:write", "stock:read", "stock:write",
 )  # fmt: skip
 
 

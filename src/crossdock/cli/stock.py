@@ -12,6 +12,7 @@ from crossdock.cli.exits import HELP, REFUSED
 from crossdock.cli.explanation import explain_lines
 from crossdock.cli.output import finish, say, show_json
 from crossdock.cli.serve import with_application
+from crossdock.cli.stock_compare import compare, drift
 from crossdock.cli.stock_file import load_file
 from crossdock.kit.masking import printable
 from crossdock.ledger.inventory import Holder, read_holders, read_price_group, read_stockroom
@@ -23,7 +24,11 @@ from crossdock.rules.availability import channel_terms, explain_availability
 
 @click.group(epilog=HELP)
 def stock() -> None:
-    """Look at stock: what may be promised, and why; load balances."""
+    """Look at stock: what may be promised, and why; load balances; compare with owners and channels."""
+
+
+stock.add_command(compare)
+stock.add_command(drift)
 
 
 @stock.command()

@@ -170,7 +170,7 @@ def entry_title(kind: str, title: str) -> str:
 def sentence_case(word: str) -> str:
     """ "credit_limit" -> "Credit limit"."""
     plain = re.sub(r"[_.:]+", " ", word).strip()
-    return plain[:1].upper() + plain[1:]
+    return re.sub(r"^Sku\b", "SKU", plain[:1].upper() + plain[1:])
 
 
 def unit(code: str) -> str:

@@ -4,7 +4,7 @@ say how well it goes: how fast, how often sold short, how stale, how much drift.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -244,14 +244,13 @@ async def list_places(
     """A page of places by SKU. `text` is how the SKU begins."""
     key = decode_cursor(cursor, tuple[str, str]) or ("", "")
     limit = bounded(limit)
-    rows = await pool.fetch(_SQL["places_at" if location else "places"], *_place_arguments(text, location, key, limit))
+    if location:
+        rows = await pool.fetch(_SQL["places_at"], text, location, key[0], limit + 1)
+    else:
+        rows = await pool.fetch(_SQL["places"], text, *key, limit + 1)
     items = tuple(Place(**{**dict(row), "as_of": _known(row["as_of"])}) for row in rows[:limit])
     more = len(rows) > limit
     return Listing(items, encode_cursor(items[-1].sku, items[-1].location) if more else "")
-
-
-def _place_arguments(text: str, location: str, key: tuple[str, str], limit: int) -> Sequence[Any]:
-    return (text, location, key[0], key[1], limit + 1)
 
 
 async def list_published(

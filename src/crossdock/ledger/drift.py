@@ -287,6 +287,16 @@ async def count_pairs(connection: Connection, *, channel: str = "", location: st
     return found
 
 
+async def list_told(connection: Connection, channel: str, after: str, limit: int) -> list[str]:
+    """The next SKUs of which a channel was told something."""
+    return [row[0] for row in await connection.fetch(_SQL["list_told"], channel, after, limit)]
+
+
+async def list_counted(connection: Connection, location: str, after: str, limit: int) -> list[str]:
+    """The next SKUs at a place."""
+    return [row[0] for row in await connection.fetch(_SQL["owner_slice"], location, after, limit)]
+
+
 async def base_units(connection: Connection, skus: Sequence[str]) -> dict[str, str]:
     """SKU -> base unit, of those that are known."""
     return {row[0]: row[1] for row in await connection.fetch(_SQL["base_units"], list(skus))}

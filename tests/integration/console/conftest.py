@@ -16,6 +16,7 @@ from crossdock.console.users import place_user
 from crossdock.ledger.database import open_pool
 from tests.integration.console.console_server import application_of, console_of
 from tests.integration.insight.estate import Estate, place_estate
+from tests.integration.insight.stock_estate import stock_policy
 
 NOW = datetime(2026, 5, 4, 9, 30, 20, tzinfo=UTC)
 PASSWORD = "correct horse battery"
@@ -58,7 +59,7 @@ async def house(database_url: str) -> AsyncIterator[House]:
     estate = await place_estate(pool, NOW)
     await place_user(pool, "olive", PASSWORD, "operator")
     await place_user(pool, "vic", PASSWORD, "viewer")
-    services = console_of(pool, lambda: NOW)
+    services = console_of(pool, lambda: NOW, policy=stock_policy())
     yield House(pool, services, estate)
     await services.live.close()
     await pool.close()

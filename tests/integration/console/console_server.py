@@ -18,13 +18,16 @@ from crossdock.engine.control import Control
 from crossdock.engine.intake import Acceptor
 from crossdock.engine.ports import PlanBook
 from crossdock.ledger.reference import ReferenceCache
+from crossdock.policy.policy import Policy
 
 
-def console_of(pool: Any, clock: Callable[[], datetime], *, secure: bool = False) -> ConsoleServices:
+def console_of(
+    pool: Any, clock: Callable[[], datetime], *, secure: bool = False, policy: Policy | None = None
+) -> ConsoleServices:
     """The console over a ledger without plans: enough for all that does not decide a held order anew."""
     plans = PlanBook({}, _empty(), _empty())
     control = Control(pool, Acceptor(None, plans, ReferenceCache(), clock), plans)
-    return open_console(pool, clock, control, secure=secure)
+    return open_console(pool, clock, control, secure=secure, policy=policy)
 
 
 def _empty() -> Mapping[str, str]:

@@ -14,10 +14,23 @@ from crossdock.ledger.facts import insert_facts
 from crossdock.model.documents import Component, Pack, Product
 from crossdock.model.facts import Fact
 from crossdock.model.values import Money
+from crossdock.policy.plans import Plans
+from crossdock.policy.policy import ChannelPolicy, Location, Policy, Sourcing
+from crossdock.policy.stock import ChannelStock, StockPolicy
 from crossdock.rules.comparison import Cause, Drift, Side
 
 PRICE = (Money(Decimal("2.50"), "EUR"),)
 NAMES = {"BOLT-M8": "Bolt M8", "NUT-M8": "Nut M8", "PLATE": "Fixing plate, galvanised"}
+
+
+def stock_policy() -> Policy:
+    """Two channels; the shop keeps a buffer."""
+    told = {"shop": ChannelStock(buffer=Decimal(8)), "portal": ChannelStock()}
+    return Policy(
+        version="1", channels={name: ChannelPolicy(name, ("EUR",), ("card",)) for name in told}, regions={"DE": "EU"},
+        locations={"HAM": Location("HAM", "EU", "wms"), "BHX": Location("BHX", "UK", "wms")},
+        sourcing=Sourcing({"EU": ("HAM", "BHX")}), plans=Plans([]), stock=StockPolicy(channels=told),
+    )  # fmt: skip
 
 
 def make_products() -> list[Product]:

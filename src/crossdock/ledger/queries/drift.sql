@@ -261,3 +261,7 @@ SELECT count(*) FROM stock WHERE location = $1;
 -- name: base_units
 -- In which unit each SKU is counted.
 SELECT sku, body ->> 'base_unit' FROM products WHERE sku = ANY ($1::text[]);
+
+-- name: list_told
+-- The next SKUs of which a channel was told something.
+SELECT sku FROM publications WHERE channel = $1 AND sku > $2 AND acknowledged IS NOT NULL ORDER BY sku LIMIT $3;

@@ -32,16 +32,15 @@ FROM (SELECT channel, error_code, sku, error_message FROM publications WHERE par
 GROUP BY channel, error_code ORDER BY count(*) DESC, channel LIMIT 50
 
 -- name: places
--- A page of places by SKU; `$1` begins the SKU, `$2` names the location.
+-- A page of places by SKU; `$1` begins the SKU.
 SELECT s.sku, p.name, p.body ->> 'base_unit' AS unit, s.location, s.source, s.on_hand, s.quality_hold + s.damaged AS kept,
        s.reserved, s.in_transit, s.as_of, q.stale_since IS NOT NULL AS stale
 FROM stock s
 LEFT JOIN products p ON p.sku = s.sku
 LEFT JOIN stock_sources q ON q.source = s.source AND q.location = s.location
 WHERE ($1::text = '' OR s.sku >= $1 AND s.sku < $1 || U&'\+10FFFF')
-  AND ($2::text = '' OR s.location = $2)
-  AND ($3::text = '' OR (s.sku, s.location) > ($3, $4))
-ORDER BY s.sku, s.location LIMIT $5
+  AND ($2::text = '' OR (s.sku, s.location) > ($2, $3))
+ORDER BY s.sku, s.location LIMIT $4
 
 -- name: places_at
 -- The same at one location.
@@ -51,7 +50,7 @@ FROM stock s
 LEFT JOIN products p ON p.sku = s.sku
 LEFT JOIN stock_sources q ON q.source = s.source AND q.location = s.location
 WHERE s.location = $2 AND s.sku >= $1 AND ($1::text = '' OR s.sku < $1 || U&'\+10FFFF') AND s.sku > $3::text
-ORDER BY s.sku LIMIT $5
+ORDER BY s.sku LIMIT $4
 
 -- name: published
 -- A page of what a channel is told.

@@ -1,0 +1,199 @@
+"""`crossdock stock compare` and `drift`: everything against everything, and what differs."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from crossdock.app import Application, open_connections
+from crossdock.cli.explanation import number
+from crossdock.cli.output import finish, say, show_json, show_table
+from crossdock.cli.serve import with_application
+from crossdock.engine.full_comparison import FullComparison, compare_channel, compare_owner
+from crossdock.engine.ports import OpenConnection
+from crossdock.engine.publication_lane import lane_pace
+from crossdock.insight.stock import DriftItem, list_drift
+from crossdock.insight.telemetry.traces import Tracing
+from crossdock.kit.connector import StockLane
+from crossdock.ledger import drift as ledger
+from crossdock.model.errors import Invalid
+from crossdock.policy.stock import StockOwner
+from crossdock.rules.comparison import late_after
+
+BATCH_ROWS: Final = 20_000
+OWNER_READ: Final = 200
+FIGURES: Final = ("quantity", "on_hand", "shown")
+
+
+@click.command()
+@click.option("--channel", "channels", multiple=True, metavar="NAME[=FILE]", help="What a channel shows; repeatable.")
+@click.option("--location", "locations", multiple=True, metavar="CODE[=FILE]", help="What the owner of a place says.")
+@click.option("--config", "configuration", default="")
+@click.option("--json", "as_json", is_flag=True)
+def compare(channels: tuple[str, ...], locations: tuple[str, ...], configuration: str, as_json: bool) -> None:
+    """Compare all figures with channels and owners.
+
+    FILE is a CSV with the columns sku and quantity (a channel's in the listing's unit, an owner's in base units), and
+    as_of where rows have a time of their own; without FILE the partner is asked. Without options, everyone is.
+    """
+
+    async def work(application: Application) -> list[FullComparison]:
+        return await _compare(application, channels, locations)
+
+    found = finish(with_application(configuration, work))
+    if as_json:
+        show_json({"comparisons": found})
+        return
+    for one in found:
+        say(f"{one.counterpart}{' at ' + one.location if one.location else ''}: {one.given} figures against "
+            f"{one.believed}, {one.drifted} differ, in {one.seconds} s")  # fmt: skip
+    show_table("Differences", ("with", "cause", "how many", "may be on their way", "at list price"), (
+        (one.counterpart, cause, counted.count, counted.pending, f"{counted.amount} {counted.currency}")
+        for one in found for cause, counted in sorted(one.causes.items())
+    ))  # fmt: skip
+
+
+@click.command()
+@click.option("--cause", default="")
+@click.option("--counterpart", default="", help="A channel, or the connection of an owner.")
+@click.option("--sku", default="")
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@click.option("--config", "configuration", default="")
+@click.option("--json", "as_json", is_flag=True)
+def drift(cause: str, counterpart: str, sku: str, limit: int, configuration: str, as_json: bool) -> None:
+    """Show open differences, the newest first, with cause and proposal."""
+
+    async def work(application: Application) -> tuple[DriftItem, ...]:
+        page = await list_drift(application.pool, cause=cause, counterpart=counterpart, sku=sku, limit=limit)
+        return page.items
+
+    found = finish(with_application(configuration, work))
+    if as_json:
+        show_json({"drift": found})
+        return
+    columns = ("with", "SKU", "place", "should be", "is", "cause", "at list price", "state", "what to do")
+    show_table("Differences", columns, (
+        (one.counterpart, one.sku, one.location, _figure(one.expected), _figure(one.found), one.cause,
+         f"{one.amount} {one.currency}", one.state, one.proposal) for one in found
+    ))  # fmt: skip
+
+
+async def _compare(
+    application: Application, channels: Sequence[str], locations: Sequence[str]
+) -> list[FullComparison]:
+    """Raises Invalid for names that nobody has and files that cannot be read."""
+    policy = application.configuration.policy
+    now = application.clock()
+    in_force = [policy.stock.owner_of(code, now) for code in _owned(application)]
+    owners = {owner.location: owner for owner in in_force if owner is not None}
+    told = {name: stock for name, stock in policy.stock.channels.items() if stock.publish}
+    if not channels and not locations:
+        channels, locations = tuple(told), tuple(owners)
+    found = []
+    async with open_connections(application.configuration, Tracing()) as connections:
+        by_name = {opened.name: opened for opened in connections}
+        for given in channels:
+            name, file = _split(given, told, "channel")
+            lane, opened = _lane_of(application, by_name, name)
+            pace = lane_pace(lane, told[name]).calls_per_second
+            shown = read_file(file) if file else _shown(application, name, lane, opened, float(pace))
+            found.append(await compare_channel(application.pool, name, shown, late_after(pace), now))
+        for given in locations:
+            code, file = _split(given, owners, "owned location")
+            owner = owners[code]
+            said = read_file(file) if file else _said(application, owner, by_name[owner.connection])
+            found.append(await compare_owner(application.pool, owner, said, now, now))
+    return found
+
+
+def _owned(application: Application) -> list[str]:
+    return sorted({owner.location for owner in application.configuration.policy.stock.owners})
+
+
+def _split(given: str, known: Any, what: str) -> tuple[str, Path | None]:
+    name, _, file = given.partition("=")
+    if name not in known:
+        raise Invalid(
+            "counterpart_unknown", f"{name} is no {what}.", next_action=f"Name one of {', '.join(sorted(known))}."
+        )
+    return name, Path(file) if file else None
+
+
+def _lane_of(
+    application: Application, by_name: dict[str, OpenConnection], channel: str
+) -> tuple[StockLane, OpenConnection]:
+    opened = by_name[application.configuration.policy.channels[channel].connection]
+    if opened.connector.stock is None:
+        raise Invalid("stock_untellable", f"{channel} cannot be asked what it shows.", next_action="Give a FILE.")
+    return opened.connector.stock, opened
+
+
+async def _shown(
+    application: Application, channel: str, lane: StockLane, opened: OpenConnection, per_second: float
+) -> AsyncIterator[list[tuple[str, Decimal, datetime | None]]]:
+    """What the channel shows, page by page, at the pace of its lane at most."""
+    after = ""
+    while True:
+        async with application.pool.acquire() as connection:
+            skus = await ledger.list_told(connection, channel, after, lane.read_max)
+        if not skus:
+            return
+        shown = await lane.read_back(opened.client, skus)
+        yield [(sku, figure, None) for sku, figure in shown.items()]
+        after = skus[-1]
+        await asyncio.sleep(min(1 / per_second, 60))
+
+
+async def _said(
+    application: Application, owner: StockOwner, opened: OpenConnection
+) -> AsyncIterator[list[tuple[str, Decimal, datetime | None]]]:
+    read = opened.connector.read_balances
+    if read is None:
+        raise Invalid("owner_unasked", f"{owner.connection} cannot be asked for balances.", next_action="Give a FILE.")
+    after = ""
+    while True:
+        async with application.pool.acquire() as connection:
+            skus = await ledger.list_counted(connection, owner.location, after, OWNER_READ)
+            units = await ledger.base_units(connection, skus)
+        if not skus:
+            return
+        rows = await read(opened.client, owner.location, skus)
+        yield [(row.sku, row.on_hand.value, row.as_of) for row in rows if row.on_hand.unit == units.get(row.sku)]
+        after = skus[-1]
+
+
+async def read_file(path: Path) -> AsyncIterator[list[tuple[str, Decimal, datetime | None]]]:
+    """The rows of a CSV, many at once. Raises Invalid with the line."""
+    try:
+        content = path.open(encoding="utf-8-sig", newline="")
+    except OSError as error:
+        raise Invalid("file_unreadable", f"{path.name} cannot be read: {error.strerror}.") from None
+    with content:
+        reader = csv.reader(content)
+        header = [name.strip().lower() for name in next(reader, [])]
+        figure = next((header.index(name) for name in FIGURES if name in header), -1)
+        if "sku" not in header or figure < 0:
+            raise Invalid("file_header", f"{path.name} needs the columns sku and quantity.")
+        sku, as_of = header.index("sku"), header.index("as_of") if "as_of" in header else -1
+        while lines := list(islice(reader, BATCH_ROWS)):
+            try:
+                yield [
+                    (row[sku], Decimal(row[figure]), datetime.fromisoformat(row[as_of]) if as_of >= 0 else None)
+                    for row in lines if row
+                ]  # fmt: skip
+            except (IndexError, InvalidOperation, ValueError):
+                raise Invalid(
+                    "file_form", f"A line of {path.name} up to line {reader.line_num} has no figure or no time."
+                ) from None
+
+
+def _figure(value: Decimal | None) -> str:
+    return "not there" if value is None else number(value)
