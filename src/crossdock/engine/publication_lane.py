@@ -76,11 +76,12 @@ class PublicationLane:
 
     def __init__(
         self, pool: asyncpg.Pool[Any], channel: str, partner: OpenConnection, declared: StockLane,
-        policy: ChannelStock, worker: str, clock: Clock,
+        policy: ChannelStock, worker: str, clock: Clock, *, divides: bool = False,
     ) -> None:  # fmt: skip
         self.channel = channel
         self.news = asyncio.Event()
         self.told = 0
+        self._divides = divides
         self._pool = pool
         self._partner = partner
         self._declared = declared
@@ -223,7 +224,7 @@ class PublicationLane:
         async with self._pool.acquire() as connection, connection.transaction():
             if taken:
                 rows = [TakenFigure(row.sku, row.version, row.figure) for row in taken]
-                await ledger.acknowledge_figures(connection, self.channel, rows, now, claimed_at)
+                await ledger.acknowledge_figures(connection, self.channel, rows, now, claimed_at, divides=self._divides)
                 await ledger.count_latency(connection, self.channel, now, [row.owner_at for row in taken])
             if refused:
                 await ledger.refuse_figures(connection, self.channel, refused)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
 import asyncpg
+import msgspec
 import structlog
 
 from crossdock.engine.ports import Clock
@@ -23,13 +25,14 @@ from crossdock.ledger.publications import Change, Wanted
 from crossdock.policy.policy import Policy
 from crossdock.policy.stock import ChannelStock
 from crossdock.rules.availability import Terms, channel_terms, count_promise
-from crossdock.rules.publish import counts_for_itself, urgency_of
+from crossdock.rules.publish import counts_for_itself, divide, urgency_of
 
 NEWEST: Final = 800
 OLDEST: Final = 200
 BREATH: Final = 100
 # A silent place loses more with every hour, so what it still promises is counted again and again.
 STALE_SECONDS: Final = 60.0
+_NOTHING: Final = Decimal(0)
 _log: Final = structlog.get_logger("crossdock.engine.publication_planner")
 
 
@@ -47,6 +50,7 @@ class PublicationPlanner:
         self._channels = [
             (channel, channel_terms(policy, channel), policy.stock.terms_of(channel)) for channel in channels
         ]
+        self._divided = policy.stock.divided()
         self._with_supply = any(terms.backorder_days is not None for _, terms, _ in self._channels)
         self._stale: frozenset[tuple[str, str]] = frozenset()
         self._stale_counted_at: datetime | None = None
@@ -94,17 +98,38 @@ class PublicationPlanner:
         again = {(change.channel, change.sku) for change in changes if change.channel}
         channels = [channel for channel, _, _ in self._channels]
         room = await read_stockroom(connection, list(owner_times), channels, now, with_supply=self._with_supply)
+        divided = sorted(channel for group in self._divided for channel in group)
+        exposed = await ledger.read_exposed(connection, list(owner_times), divided) if divided else {}
         wanted: list[Wanted] = []
         for place, (sku, owner_at) in enumerate(owner_times.items(), start=1):
             if sku in room.products:
-                wanted += [
+                wanted += self._divide(room, sku, exposed, [
                     _want(room, sku, channel, terms, stock, owner_at, now, again=(channel, sku) in again)
                     for channel, terms, stock in self._channels
-                ]
+                ])  # fmt: skip
             if place % BREATH == 0:
                 # The worker's other tasks have their turn.
                 await asyncio.sleep(0)
         return await ledger.place_wanted(connection, wanted, now)
+
+
+    def _divide(
+        self, room: Stockroom, sku: str, exposed: Mapping[tuple[str, str], Decimal], wanted: Sequence[Wanted]
+    ) -> list[Wanted]:
+        """Where channels share stock out between them, none is told what another may still be showing: one that does
+        not answer keeps what it was told last, and the others go on with the rest."""
+        found = list(wanted)
+        for group in self._divided:
+            most = {channel: exposed.get((sku, channel), _NOTHING) for channel in group}
+            for place, row in enumerate(found):
+                item = room.saleable(sku, row.channel) if row.channel in group else None
+                if item is None or item.is_kit:
+                    continue
+                others = sum((most[channel] for channel in group if channel != row.channel), _NOTHING)
+                quantity = divide(row.quantity, item, row.available, others)
+                found[place] = msgspec.structs.replace(row, quantity=quantity, base=quantity * item.unit_size)
+                most[row.channel] = max(most[row.channel], found[place].base)
+        return found
 
 
 def _want(
@@ -122,6 +147,7 @@ def _want(
     return Wanted(
         channel, sku, item.unit, quantity, promise_on, urgency_of(item, promise, stock), owner_at,
         again or counts_for_itself(item, promise, terms), offered=known and item.status != "unlisted",
+        base=quantity * item.unit_size, available=promise.available,
     )  # fmt: skip
 
 

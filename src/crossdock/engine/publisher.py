@@ -137,5 +137,8 @@ def _open_lanes(
         rules = policy.channels.get(channel)
         partner = connections.get(rules.connection) if rules is not None else None
         if stock.publish and partner is not None and partner.connector.stock is not None:
-            found.append(PublicationLane(pool, channel, partner, partner.connector.stock, stock, worker, clock))
+            divides = any(channel in group for group in policy.stock.divided())
+            found.append(PublicationLane(
+                pool, channel, partner, partner.connector.stock, stock, worker, clock, divides=divides
+            ))  # fmt: skip
     return found

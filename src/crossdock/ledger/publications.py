@@ -28,7 +28,8 @@ class Change:
 
 class Wanted(msgspec.Struct, frozen=True, gc=False):
     """What a channel should show. `again`: tell it even if it is the same figure. `offered` False: it does not sell
-    this, so it is told only if it was told something before."""
+    this, so it is told only if it was told something before. In base
+    units: `base`, the figure; `available`, what there is before the channel's terms."""
 
     channel: str
     sku: str
@@ -39,6 +40,8 @@ class Wanted(msgspec.Struct, frozen=True, gc=False):
     owner_at: datetime | None
     again: bool = False
     offered: bool = True
+    base: Decimal = Decimal(0)
+    available: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +203,23 @@ async def claim_figures(
     return [ClaimedFigure(*row) for row in rows]
 
 
+async def read_exposed(
+    connection: Connection, skus: Sequence[str], channels: Sequence[str]
+) -> dict[tuple[str, str], Decimal]:
+    """(SKU, channel) -> the most that the channel may show, in base units."""
+    rows = await connection.fetch(_SQL["read_exposed"], list(skus), list(channels))
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
 async def acknowledge_figures(
-    connection: Connection, channel: str, taken: Sequence[TakenFigure], now: datetime, claimed_at: datetime
-) -> None:
+    connection: Connection, channel: str, taken: Sequence[TakenFigure], now: datetime, claimed_at: datetime,
+    *, divides: bool = False,
+) -> None:  # fmt: skip
+    """`divides`: what the channel shows no more may be shown by another, so its SKUs are counted anew."""
+    if divides:
+        await connection.execute(
+            _SQL["count_freed"], channel, [row.sku for row in taken], [row.version for row in taken]
+        )
     await connection.execute(_SQL["acknowledge_figures"], channel, as_rows(taken), now, claimed_at)
 
 

@@ -89,6 +89,19 @@ class StockPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         found = [owner for owner in self.owners if owner.location == location and owner.since <= at]
         return max(found, key=lambda owner: owner.since) if found else None
 
+    def divided(self) -> tuple[frozenset[str], ...]:
+        """Groups of channels that sell from the same locations and whose shares add up to no more than 100 %: what one
+        of them may still show, no other is told. Backorders are sold from what is not there and stay out of it."""
+        groups: dict[frozenset[str], dict[str, ChannelStock]] = {}
+        for name, stock in self.channels.items():
+            if stock.publish:
+                groups.setdefault(frozenset(stock.locations), {})[name] = stock
+        return tuple(
+            frozenset(members) for members in groups.values()
+            if len(members) > 1 and sum(stock.share_percent for stock in members.values()) <= 100
+            and all(stock.backorder == "none" for stock in members.values())
+        )  # fmt: skip
+
     def terms_of(self, channel: str, group: str = "") -> ChannelStock:
         found = self.channels.get(channel) or ChannelStock(publish=False)
         return found.groups.get(group, found)

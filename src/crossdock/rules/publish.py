@@ -39,6 +39,13 @@ def urgent_in_row(before: int, urgencies: Sequence[int]) -> int:
     return before
 
 
+def divide(wanted: Decimal, item: Saleable, available: Decimal, others: Decimal) -> Decimal:
+    """The figure, no larger than what no other channel can be showing. `others`: the most that those may show
+    together, in base units, whatever became of what they were told."""
+    room = max(available - others, Decimal(0)) // item.unit_size
+    return min(wanted, room)
+
+
 def counts_for_itself(item: Saleable, promise: Promise, terms: Terms) -> bool:
     """A capped figure stays the same while the channel's own sales lower what it shows: it must be told again."""
     return terms.cap is not None and promise.quantity > 0 and promise.quantity >= terms.cap // item.unit_size

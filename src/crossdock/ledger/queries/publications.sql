@@ -25,10 +25,11 @@ SELECT sku, components FROM products WHERE components && $1::text[];
 -- name: place_wanted
 -- What the channels should show. Only a figure that differs becomes a new version; while the older one was not
 -- acknowledged it keeps the older one's place in the queue and the older owner's time.
-INSERT INTO publications AS p (channel, sku, unit, wanted, promise_on, urgency, owner_at, wanted_at, computed_at)
-SELECT channel, sku, unit, quantity, promise_on, urgency, coalesce(owner_at, 'infinity'), $2, $2
+INSERT INTO publications AS p (channel, sku, unit, wanted, promise_on, urgency, owner_at, wanted_at, computed_at,
+                               wanted_base, exposed)
+SELECT channel, sku, unit, quantity, promise_on, urgency, coalesce(owner_at, 'infinity'), $2, $2, base, base
 FROM json_to_recordset($1::json) AS w (channel text, sku text, unit text, quantity numeric, promise_on date,
-                                       urgency smallint, owner_at timestamptz, offered boolean)
+                                       urgency smallint, owner_at timestamptz, offered boolean, base numeric)
 -- What a channel does not sell is no news, unless it was told otherwise before.
 WHERE offered OR EXISTS (SELECT FROM publications q WHERE q.channel = w.channel AND q.sku = w.sku)
 ORDER BY channel, sku
@@ -38,7 +39,8 @@ SET unit = EXCLUDED.unit, wanted = EXCLUDED.wanted, promise_on = EXCLUDED.promis
     wanted_at = CASE WHEN p.wanted_version > p.acknowledged_version THEN p.wanted_at ELSE EXCLUDED.wanted_at END,
     owner_at = CASE WHEN p.wanted_version > p.acknowledged_version THEN least(p.owner_at, EXCLUDED.owner_at)
                     ELSE EXCLUDED.owner_at END,
-    parked = p.parked AND p.unit = EXCLUDED.unit
+    parked = p.parked AND p.unit = EXCLUDED.unit,
+    wanted_base = EXCLUDED.wanted_base, exposed = greatest(p.exposed, EXCLUDED.exposed)
 WHERE p.wanted <> EXCLUDED.wanted OR p.unit <> EXCLUDED.unit OR p.promise_on IS DISTINCT FROM EXCLUDED.promise_on
 RETURNING p.channel;
 
@@ -148,7 +150,7 @@ FROM picked ORDER BY place, urgency DESC;
 UPDATE publications p
 SET previous = p.acknowledged, acknowledged = d.figure, acknowledged_version = d.version, acknowledged_at = $3,
     sent_version = d.version, feed = NULL, sent = NULL, attempt = 0, error_code = NULL, error_message = NULL,
-    due_at = '-infinity',
+    due_at = '-infinity', exposed = CASE WHEN p.wanted_version > d.version THEN p.exposed ELSE p.wanted_base END,
     owner_at = CASE WHEN p.wanted_version > d.version THEN $4::timestamptz ELSE p.owner_at END,
     wanted_at = CASE WHEN p.wanted_version > d.version THEN $4::timestamptz ELSE p.wanted_at END
 FROM (
@@ -171,6 +173,16 @@ FROM (
     ORDER BY q.sku FOR UPDATE OF q
 ) AS d
 WHERE p.channel = $1 AND p.sku = d.sku;
+
+-- name: read_exposed
+-- The most that each channel may show of these SKUs, in base units, whatever became of what it was told.
+SELECT sku, channel, exposed FROM publications WHERE sku = ANY ($1::text[]) AND channel = ANY ($2::text[]);
+
+-- name: count_freed
+-- What of these SKUs the channel was told before and now shows no more may be shown by others: they are counted anew.
+INSERT INTO stock_changes (sku, owner_at)
+SELECT sku, 'infinity' FROM publications
+WHERE channel = $1 AND sku = ANY ($2::text[]) AND wanted_version = ANY ($3::bigint[]) AND exposed > wanted_base;
 
 -- name: count_latency
 -- How long it took from the owners' commits, by doubling buckets of milliseconds.
