@@ -20,10 +20,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from crossdock.cli.exits import NOT_HEALTHY, OK
 from crossdock.cli.home import find_home
 from crossdock.cli.output import show_json, show_table
+from crossdock.cli.prove_sale import prove_flash_sale
 from crossdock.kit.masking import printable
 from crossdock.ledger import proof
 from crossdock.ledger.embedded import EmbeddedPostgres
 from crossdock.ledger.migrate import migrate
+from crossdock.prove import flash_sale, sale_world
 from crossdock.prove.faults import FAULT_NAMES, Plan, count_by_kind
 from crossdock.prove.report import write_report
 from crossdock.prove.rig import SCENARIOS, Outcome, Rig
@@ -47,17 +49,28 @@ Exit codes:
 @click.option("--faults", default="", help='Only these, by name and comma; default all. "none": a calm day.')
 @click.option("--plan", "plan_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="A fault plan of a failed run, in place of the drawn one.")  # fmt: skip
+@click.option("--policy", type=click.Choice(tuple(sale_world.SHARES)), default="divided", show_default=True,
+              help="flash-sale: how channels share stock.")  # fmt: skip
+@click.option("--skus", type=click.IntRange(1, 200), default=40, show_default=True, help="flash-sale: hot goods.")
+@click.option("--orders", type=click.IntRange(min=4), default=240, show_default=True, help="flash-sale: baskets.")
+@click.option("--buffer", type=click.IntRange(min=0), default=0, show_default=True, help="flash-sale: of each channel.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object at the end.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML report with plots.")
 def prove(
     as_list: bool, scenario: str, seed: int, seeds: int, minutes: float | None, faults: str, plan_file: Path | None,
-    as_json: bool, report: Path | None,
+    as_json: bool, report: Path | None, policy: str, skus: int, orders: int, buffer: int,
 ) -> None:  # fmt: skip
     """Play scenarios with faults in simulated time over a real database, and judge what came of it."""
     if as_list:
-        show_table("Scenarios", ("name", "what happens"), SCENARIOS.items())
-        show_table("Faults", ("name",), [(name,) for name in FAULT_NAMES])
+        rows = (*SCENARIOS.items(), (flash_sale.NAME, flash_sale.TITLE))
+        show_table("Scenarios", ("name", "what happens"), rows)
+        show_table("Faults", ("name",), [(name,) for name in (*FAULT_NAMES, *sale_world.FAULTS)])
         return
+    if scenario == flash_sale.NAME:
+        chosen = tuple(sorted(_read_faults(faults, sale_world.FAULTS)))
+        sale = sale_world.Sale(seed, skus, orders, policy, buffer, chosen, max(8, orders // 30))
+        with _database() as dsn:
+            raise SystemExit(prove_flash_sale(sale, dsn, as_json=as_json))
     wanted = _read_faults(faults)
     if scenario not in SCENARIOS:
         raise click.BadParameter(f"There is no scenario {scenario}; see --list.", param_hint="--scenario")
@@ -82,11 +95,11 @@ def prove(
     raise SystemExit(OK if verdict.verdict == "pass" else NOT_HEALTHY)
 
 
-def _read_faults(text: str) -> frozenset[str]:
+def _read_faults(text: str, known: Sequence[str] = FAULT_NAMES) -> frozenset[str]:
     if not text:
-        return frozenset(FAULT_NAMES)
+        return frozenset(known)
     named = frozenset(name.strip() for name in text.split(",") if name.strip()) - {"none"}
-    unknown = sorted(named - set(FAULT_NAMES))
+    unknown = sorted(named - set(known))
     if unknown:
         raise click.BadParameter(f"There is no fault {unknown[0]}; see --list.", param_hint="--faults")
     return named

@@ -113,6 +113,12 @@ class Balance(msgspec.Struct, frozen=True):
     unit: str
 
 
+class Counted(msgspec.Struct, frozen=True):
+    """Body of `POST /_control/count`: somebody counted the shelves."""
+
+    counts: tuple[Balance, ...]
+
+
 class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the floor works: `POST /_control/auto`."""
 
@@ -145,6 +151,7 @@ class Warehouse:
             Route("GET", "/api/stock", self.read_stock),
             Route("POST", "/_control/wave", self.wave_now),
             Route("POST", "/_control/auto", self.set_pace),
+            Route("POST", "/_control/count", self.count),
         )
 
     async def live(self) -> None:
@@ -227,6 +234,13 @@ class Warehouse:
     def set_pace(self, call: Call) -> Answer:
         self._follow(call.read(Pace))
         return Answer(self._pace)
+
+    def count(self, call: Call) -> Answer:
+        counts = call.read(Counted).counts
+        for one in counts:
+            self._storage.place("balance", f"{one.warehouse}/{one.sku}", one, parent=one.warehouse)
+        self._storage.append_logs("count", [(f"{one.warehouse}/{one.sku}", one) for one in counts])
+        return Answer({"counted": len(counts)})
 
     def _follow(self, pace: Pace) -> None:
         self._pace = pace
