@@ -17,6 +17,7 @@ from bench.http_intake import measure_intake, measure_waiting
 from bench.memory import measure_memory
 from bench.report import Result, make_result
 from bench.server import fresh_database
+from bench.stock_sync import measure_stock_sync
 
 REPEATS = 3
 FINISHED = 1_000_000
@@ -131,6 +132,7 @@ MEASURES: Mapping[str, Measure] = {
     "http_intake_waiting": Measure(measure_waiting, ("http_intake_waiting",), 240),
     "finished_orders": Measure(finished_orders, ("finished_orders_1m", "finished_orders_lists"), 900),
     "drain": Measure(measure_drain, ("drain",), 75),
+    "stock_sync": Measure(measure_stock_sync, ("stock_sync",), 120),
     "hot_sku": Measure(hot_sku, ("hot_sku",), 60),
     "hot_orders": Measure(hot_orders, ("hot_orders",), 60),
     "availability": Measure(measure_availability, ("availability",), 180),

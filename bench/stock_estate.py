@@ -72,7 +72,7 @@ async def fill_stock(dsn: str, skus: int, *, with_stock: bool = True) -> float:
 @contextmanager
 def open_stock_estate(dsn: str) -> Iterator[StockEstate]:
     """Everything started on a database that has its tables and products."""
-    asyncio.run(place_access(dsn, STOCK_CHANNELS))
+    asyncio.run(place_access(dsn, (*STOCK_CHANNELS, "wms")))
     with tempfile.TemporaryDirectory(prefix="crossdock-bench-stock-") as name:
         directory = Path(name)
         channels: dict[str, RunningPartner] = {}
