@@ -106,13 +106,13 @@ SELECT channel, bucket, sum(count)::bigint AS count FROM stock_latency WHERE min
 GROUP BY channel, bucket ORDER BY channel, bucket
 
 -- name: oversold
--- Orders of channels that are told stock: all of a time, and those for which not enough was there.
+-- Orders of channels that are told stock: the newest of a time, and those for which not enough was there.
 SELECT o.channel, count(*) AS orders,
        count(*) FILTER (WHERE EXISTS (SELECT FROM reservations r WHERE r.order_id = o.order_id AND r.location = '')) AS short
 FROM publication_lanes l
 CROSS JOIN LATERAL (
     SELECT order_id, channel FROM (
-        SELECT order_id, channel, accepted_at FROM orders WHERE channel = l.channel ORDER BY order_id DESC LIMIT 20000
+        SELECT order_id, channel, accepted_at FROM orders WHERE channel = l.channel ORDER BY order_id DESC LIMIT 5000
     ) AS newest WHERE accepted_at >= $1
 ) AS o
 GROUP BY o.channel ORDER BY o.channel
