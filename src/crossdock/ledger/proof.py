@@ -43,3 +43,8 @@ async def sample_oversold(connection: Connection) -> list[str]:
 async def count_unfinished(connection: Connection) -> int:
     count: int = await connection.fetchval(_SQL["count_unfinished"])
     return count
+
+
+async def count_facts_of(connection: Connection, name: str) -> int:
+    count: int = await connection.fetchval(_SQL["count_facts_of"], name)
+    return count

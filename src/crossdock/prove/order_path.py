@@ -258,10 +258,11 @@ async def _watch(run: Run, pool: Any, senders: list[asyncio.Task[None]]) -> None
             exposures = await proof.sample_exposures(connection)
             oversold = await proof.sample_oversold(connection)
             unfinished = await proof.count_unfinished(connection)
+            kept = await proof.count_facts_of(connection, run.warehouse.name)
         run.history.samples.append(Sample(run.loop.now(), exposures, oversold))
-        told = len(run.warehouse.told)
-        is_quiet = all(task.done() for task in senders) and not unfinished and not run.warehouse.is_busy()
-        quiet = quiet + 1 if is_quiet and told == len(run.warehouse.told) else 0
+        is_told = kept == len(run.warehouse.told) and not run.warehouse.is_busy()
+        is_quiet = all(task.done() for task in senders) and not unfinished and is_told
+        quiet = quiet + 1 if is_quiet else 0
 
 
 async def _collect(run: Run) -> None:

@@ -49,7 +49,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual_seconds = 0.0
 
     def call_at(
-        self, when: float, callback: Callable[[Unpack[Arguments]], object], *args: Unpack[Arguments],
+        self, when: float, callback: Callable[[Unpack[Arguments]], object], *args: *Arguments,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:  # fmt: skip
         moved = when + self._chance.random() * JITTER_SECONDS if when > self._virtual_seconds else when

@@ -72,23 +72,22 @@ def decide_shipment(
 def decide_short(order: Order, progress: OrderProgress, short: FulfilmentShorted) -> Decision:
     """What a warehouse cannot pick waits for supply: it leaves the reservation and stays owed to the customer.
 
-    A warehouse that misses a component of kits cannot make as many kits: all of their components wait.
+    A warehouse that misses a component of kits cannot make as many kits: all of their components wait. The line that it
+    names comes first; what that line does not have open is missing from others of the SKU.
     """
     wanted = Decimal(short.quantity)
     lines = dict(progress.lines)
     effects: list[StockEffect] = []
-    for line in order.lines:
+    for line in sorted(order.lines, key=lambda line: line.line != short.line):
         each = per_unit(line, short.sku)
-        if not each or (short.line and line.line != short.line) or wanted <= 0:
+        if not each or wanted <= 0:
             continue
         missing = wanted if each == ONE else (wanted / each).to_integral_value(ROUND_CEILING)
         quantity = min(missing, lines[line.line].open)
         if quantity > 0:
             now = lines[line.line]
             supplied = {**now.supplied, short.warehouse: now.supplied.get(short.warehouse, Decimal(0)) - quantity}
-            lines[line.line] = msgspec.structs.replace(
-                now, backordered=now.backordered + quantity, supplied=supplied
-            )
+            lines[line.line] = msgspec.structs.replace(now, backordered=now.backordered + quantity, supplied=supplied)
             effects += spread("release", line, short.warehouse, quantity)
             effects += spread("reserve", line, "", quantity)
             wanted -= quantity * each
@@ -129,9 +128,7 @@ def decide_supply(
         suffix = f"#{_rounds(steps, location) + 1}"
         new_steps.extend(plan_release(order, wanted, location, plan, routes, steps, suffix))
     event = EventDraft("SupplyAllocated", {"warehouses": sorted(taken)})
-    return Decision(
-        msgspec.structs.replace(progress, lines=lines), (event,), tuple(new_steps), stock=tuple(effects)
-    )
+    return Decision(msgspec.structs.replace(progress, lines=lines), (event,), tuple(new_steps), stock=tuple(effects))
 
 
 def _rounds(steps: Sequence[StepView], location: str) -> int:
@@ -247,9 +244,15 @@ def _is_undone(view: StepView, steps: Sequence[StepView]) -> bool:
 def _correlate(
     order: Order, lines: Mapping[str, LineProgress], shipped: ShippedLine, warehouse: str
 ) -> list[tuple[str, Decimal]]:
-    """Which lines a shipped quantity belongs to: the one named, else open ones of the SKU, `warehouse` first."""
-    candidates = [line for line in order.lines if line.sku == shipped.sku and shipped.line in ("", line.line)]
-    candidates.sort(key=lambda line: warehouse not in {allocation.location for allocation in line.allocations})
+    """Which lines a shipped quantity belongs to: the one named, then open ones of the SKU, `warehouse` first.
+
+    What an earlier shipment without line numbers was counted for may be another line than the warehouse meant: goods
+    that the order asks for are never turned away for that.
+    """
+    candidates = [line for line in order.lines if line.sku == shipped.sku]
+    candidates.sort(key=lambda line: (
+        line.line != shipped.line, warehouse not in {allocation.location for allocation in line.allocations}
+    ))  # fmt: skip
     rest = shipped.quantity.value
     found = []
     for line in candidates:

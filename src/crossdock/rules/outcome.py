@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,16 @@ import msgspec
 from crossdock.model.errors import CrossdockError
 from crossdock.model.facts import EventDraft
 from crossdock.model.fulfilment import Invoice, Payment, ShipmentPart
-from crossdock.model.orders import Hold, LineTax, Order, OrderProgress, OrderState, Reason
+from crossdock.model.orders import (
+    Hold,
+    LineProgress,
+    LineTax,
+    Order,
+    OrderLine,
+    OrderProgress,
+    OrderState,
+    Reason,
+)
 from crossdock.model.values import Money, part_amount
 from crossdock.policy.plans import Plan
 from crossdock.rules.decision import Decision, StepView, StockEffect
@@ -175,16 +184,15 @@ def _called_back(
     lines = dict(progress.lines)
     effects: list[StockEffect] = []
     credit = Decimal(0)
-    for line in order.lines:
-        at_warehouse = given_at(line, lines[line.line]).get(warehouse, Decimal(0))
-        said = at_warehouse if called_back is None else called_back.get(line.line, Decimal(0))
+    said = called_back
+    if said is None:
+        said = {line.line: given_at(line, lines[line.line]).get(warehouse, Decimal(0)) for line in order.lines}
+    for line, gone in _match_called_back(order, lines, said, warehouse, exact=called_back is not None):
         now = lines[line.line]
-        gone = min(said, now.open)
-        if gone > 0:
-            taken = now.shipped + now.cancelled
-            credit += part_amount(line.amount.amount, line.quantity.value, taken, gone, order.currency)
-            lines[line.line] = msgspec.structs.replace(now, cancelled=now.cancelled + gone)
-            effects += spread("release", line, warehouse, gone)
+        taken = now.shipped + now.cancelled
+        credit += part_amount(line.amount.amount, line.quantity.value, taken, gone, order.currency)
+        lines[line.line] = msgspec.structs.replace(now, cancelled=now.cancelled + gone)
+        effects += spread("release", line, warehouse, gone)
     closed = all(line.open == 0 and line.backordered == 0 for line in lines.values())
     nothing_left = closed and not any(line.shipped for line in lines.values())
     undo = plan_compensation(steps, "The order was cancelled.") if nothing_left else ()
@@ -198,3 +206,25 @@ def _called_back(
         decision, progress=after, stock=tuple(effects), credit_released=credit if uses_credit(order) else Decimal(0),
         steps=tuple(draft for draft in undo if draft.name not in known), cancel_steps=dropped,
     )  # fmt: skip
+
+
+def _match_called_back(
+    order: Order, lines: Mapping[str, LineProgress], said: Mapping[str, Decimal], warehouse: str, *, exact: bool
+) -> list[tuple[OrderLine, Decimal]]:
+    """Which lines that which was called back belongs to: the ones named; what they do not have open, others of the SKU.
+
+    A shipment without line numbers may have been counted for another line than the warehouse meant.
+    """
+    found: dict[str, Decimal] = {}
+    rest: dict[str, Decimal] = {}
+    for line in order.lines:
+        wanted = said.get(line.line, Decimal(0))
+        found[line.line] = min(wanted, lines[line.line].open)
+        rest[line.sku] = rest.get(line.sku, Decimal(0)) + wanted - found[line.line]
+    for line in order.lines if exact else ():
+        there = given_at(line, lines[line.line]).get(warehouse, Decimal(0))
+        more = min(rest[line.sku], lines[line.line].open - found[line.line], max(there - found[line.line], Decimal(0)))
+        if more > 0:
+            found[line.line] += more
+            rest[line.sku] -= more
+    return [(line, found[line.line]) for line in order.lines if found[line.line] > 0]

@@ -231,3 +231,36 @@ def test_what_a_later_round_handed_over_stands_until_the_warehouse_has_said() ->
     assert found.progress.lines["1"].open == Decimal(5)
     shipped = decide_shipment(order, found.progress, ship("SH-1", "HAM", 5), (), PLAN, ROUTES)
     assert shipped.progress.state == "shipped"
+
+
+def test_goods_without_line_numbers_then_with_them_are_all_taken() -> None:
+    """The order has two lines of one SKU; the first shipment names no line and is counted for the first of them."""
+    order, progress = make_accepted()
+    progress = decide_shipment(order, progress, ship("S1", "HAM", 65), (), PLAN, ROUTES).progress
+    progress = decide_shipment(order, progress, ship("S2", "HAM", 3, line="1"), (), PLAN, ROUTES).progress
+    assert progress.state == "shipped"
+    assert is_conserved(progress)
+
+
+def test_a_short_of_a_line_that_was_counted_as_shipped_is_missing_from_its_twin() -> None:
+    order, progress = make_accepted()
+    progress = decide_shipment(order, progress, ship("S1", "HAM", 65), (), PLAN, ROUTES).progress
+    short = FulfilmentShorted(fulfilment_number("CD00000001", "HAM"), "HAM", "BOLT", "2", NOW, "1")
+    progress = decide_short(order, progress, short).progress
+    assert sum(line.backordered for line in progress.lines.values()) == 2
+    assert sum(line.open for line in progress.lines.values()) == 1
+
+
+def test_what_is_called_back_of_a_line_that_was_counted_as_shipped_is_cancelled_at_its_twin() -> None:
+    order = decide(make_order("BOLT 5 C62 @ 1.7999, BOLT 7 C62 @ 1.7999", payment="card")).order
+    assert order is not None
+    progress = decide(make_order("BOLT 5 C62 @ 1.7999, BOLT 7 C62 @ 1.7999", payment="card")).progress
+    assert progress is not None
+    warehouse = order.lines[0].allocations[0].location
+    progress = decide_shipment(order, progress, ship("S1", warehouse, 6), (), PLAN, ROUTES).progress
+    undone = StepView(f"wms.cancel:{warehouse}", "wms", "wms.cancel", "done")
+    result = b'{"cancelled": {"1": "2", "2": "4"}}'
+    found = decide_done(order, progress, undone, b"{}", result, "", (), NOW)
+    assert sum(line.cancelled for line in found.progress.lines.values()) == 6
+    assert found.progress.state == "shipped"
+    assert sum(effect.quantity for effect in found.stock) == 6

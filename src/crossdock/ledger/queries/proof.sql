@@ -81,6 +81,10 @@ FROM accounts a ORDER BY a.customer;
 -- Places where more is promised than there is.
 SELECT sku || ' ' || location AS place FROM stock WHERE reserved > on_hand ORDER BY 1;
 
+-- name: count_facts_of
+-- How many facts of a connection are kept.
+SELECT count(*) FROM facts WHERE connection = $1;
+
 -- name: count_unfinished
 -- What somebody still has to do by himself: facts to decide, steps that are under way.
 SELECT (SELECT count(*) FROM facts WHERE state IN ('waiting', 'untranslated'))
