@@ -41,6 +41,7 @@ FACT_ROWS: Final = 10
 """A repair is no wild report: so few rows are never held for a person."""
 KEPT: Final = timedelta(days=30)
 ASK_SECONDS: Final = 20.0
+UNKNOWN_EVERY: Final = timedelta(seconds=15)
 PRUNE_EVERY: Final = timedelta(hours=1)
 _log: Final = structlog.get_logger("crossdock.engine.comparison")
 ReadBack = Callable[[Sequence[str]], Awaitable[Mapping[str, Decimal]]]
@@ -132,13 +133,16 @@ class Reconciler:
         self._lanes = lanes
         self._clock = clock
         self._pruned_at: datetime | None = None
+        self._unknown_at: dict[str, datetime] = {}
 
     async def look_at_channels(self) -> None:
         """One round: what waits for too long, and repairs."""
         now = self._clock()
         for channel, calls_per_second in self._lanes.items():
-            await self._find_late(channel, late_after(calls_per_second), now)
-            always = self._policy.terms_of(channel).repair == "always"
+            terms = self._policy.terms_of(channel)
+            if terms.compare_calls_per_minute > 0:
+                await self._find_late(channel, late_after(calls_per_second), now)
+            always = terms.repair == "always"
             async with self._pool.acquire() as connection:
                 await repair_channel(connection, channel, now, always=always)
         if self._pruned_at is None or now - self._pruned_at > PRUNE_EVERY:
@@ -171,8 +175,11 @@ class Reconciler:
     async def _compare_owner(self, owner: StockOwner, now: datetime) -> None:
         opened = self._by_name[owner.connection]
         async with self._pool.acquire() as connection:
-            unknown = await ledger.note_unknown(connection, owner.connection, [owner.location], now)
-            await ledger.place_drift(connection, "owner", owner.connection, unknown, (), 0, now)
+            noted_at = self._unknown_at.get(owner.location)
+            if noted_at is None or now - noted_at >= UNKNOWN_EVERY:
+                self._unknown_at[owner.location] = now
+                unknown = await ledger.note_unknown(connection, owner.connection, [owner.location], now)
+                await ledger.place_drift(connection, "owner", owner.connection, unknown, (), 0, now)
             if opened.connector.read_balances is None or owner.compare_calls_per_minute <= 0:
                 return
             every = timedelta(seconds=60 / owner.compare_calls_per_minute)

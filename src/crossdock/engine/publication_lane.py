@@ -124,6 +124,8 @@ class PublicationLane:
         self._leased_until = now + self._lease_for
         self._urgent_in_row = urgent_in_row(self._urgent_in_row, [row.urgency for row in figures])
         await self._tell(figures, now)
+        # However much there is to tell, what was told is looked at from time to time.
+        await self._compare(lane, self._clock())
         return True
 
     async def give_back(self) -> None:
@@ -272,7 +274,8 @@ class PublicationLane:
             return
         async with self._pool.acquire() as connection:
             await ledger.place_slice(connection, self.channel, reached)
-        self._lane = replace(lane, slice=reached)
+        # Not `lane`: a feed may have been submitted meanwhile.
+        self._lane = replace(self._lane or lane, slice=reached)
 
     async def _read_back(self, skus: Sequence[str]) -> Mapping[str, Decimal]:
         return await self._ask(self._declared.read_back(self._partner.client, skus))
