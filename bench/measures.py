@@ -17,6 +17,7 @@ from bench.http_intake import measure_intake, measure_waiting
 from bench.memory import measure_memory
 from bench.report import Result, make_result
 from bench.server import fresh_database
+from bench.stock_million import measure_stock_million
 from bench.stock_sync import measure_stock_sync
 
 REPEATS = 3
@@ -133,6 +134,7 @@ MEASURES: Mapping[str, Measure] = {
     "finished_orders": Measure(finished_orders, ("finished_orders_1m", "finished_orders_lists"), 900),
     "drain": Measure(measure_drain, ("drain",), 75),
     "stock_sync": Measure(measure_stock_sync, ("stock_sync",), 120),
+    "stock_million": Measure(measure_stock_million, ("stock_load", "stock_compare", "stock_memory", "stock_day"), 420),
     "hot_sku": Measure(hot_sku, ("hot_sku",), 60),
     "hot_orders": Measure(hot_orders, ("hot_orders",), 60),
     "availability": Measure(measure_availability, ("availability",), 180),

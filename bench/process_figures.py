@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+MEGABYTE = 2**20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -39,6 +40,28 @@ def usage_of_postgres(postmaster: int) -> float:
             if int(fields[1]) == postmaster:
                 seconds += sum(int(value) for value in fields[11:13]) / _TICKS
     return seconds
+
+
+def memory_of_postgres(postmaster: int) -> int:
+    """Bytes resident: what each process has for itself, and the shared buffers that any of them touched, once."""
+    own, shared = 0, 0
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if int(entry.name) != postmaster and int(_fields(int(entry.name))[1]) != postmaster:
+                    continue
+                found = _memory(entry)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            own += found.get("RssAnon", 0)
+            shared = max(shared, found.get("RssShmem", 0))
+    return own + shared
+
+
+def _memory(entry: Path) -> dict[str, int]:
+    lines = (entry / "status").read_text(encoding="utf-8").splitlines()
+    return {name: 1024 * int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)
+            if name.startswith("Rss")}  # fmt: skip
 
 
 async def find_postmaster(dsn: str) -> int:

@@ -37,3 +37,14 @@ UPDATE bare_stock SET quantity = quantity - 1 WHERE sku = 'HOT' AND quantity >= 
 
 -- name: bare_left
 SELECT quantity FROM bare_stock WHERE sku = 'HOT';
+
+-- name: told
+-- Every channel was told all there is, an hour ago.
+INSERT INTO publications (channel, sku, unit, wanted, wanted_at, owner_at, computed_at, acknowledged,
+                          acknowledged_version, acknowledged_at, sent_version)
+SELECT $1, sku, 'C62', sum(on_hand), now() - interval '1 hour', now() - interval '1 hour', now() - interval '1 hour',
+       sum(on_hand), 1, now() - interval '1 hour', 1
+FROM stock GROUP BY sku;
+
+-- name: settle_told
+VACUUM (ANALYZE) publications, stock;
