@@ -165,8 +165,8 @@ def measure_stock_million(server: str, size: float) -> list[Result]:
             "nothing", below=True, complete=complete, postgres_mb=round(max(whole.postgres, compared.postgres)),
         ),
         make_result(
-            "stock_day", "processor time, ours and PostgreSQL's, for a day's file, 1 % of the SKUs, against everything; "
-            f"less the start of the process ({empty:.1f} s); median of {REPEATS}", day - empty, "s",
+            "stock_day", "processor time, ours and PostgreSQL's, for a day's file, 1 % of the SKUs, against "
+            f"everything; less the start of the process ({empty:.1f} s); median of {REPEATS}", day - empty, "s",
             whole.cost - empty, share, DAY_SHARE, _share(days[0]), below=True, complete=complete,
             runs=[round(one.cost - empty, 2) for one in days], seconds=[round(one.seconds, 2) for one in days],
         ),
