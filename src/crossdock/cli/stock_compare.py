@@ -6,8 +6,7 @@ import asyncio
 import csv
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
-from itertools import islice
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,11 +23,11 @@ from crossdock.insight.stock import DriftItem, list_drift
 from crossdock.insight.telemetry.traces import Tracing
 from crossdock.kit.connector import StockLane
 from crossdock.ledger import drift as ledger
+from crossdock.ledger.drift import GivenFile
 from crossdock.model.errors import Invalid
 from crossdock.policy.stock import StockOwner
 from crossdock.rules.comparison import late_after
 
-BATCH_ROWS: Final = 20_000
 OWNER_READ: Final = 200
 FIGURES: Final = ("quantity", "on_hand", "shown")
 
@@ -104,12 +103,12 @@ async def _compare(
             name, file = _split(given, told, "channel")
             lane, opened = _lane_of(application, by_name, name)
             pace = lane_pace(lane, told[name]).calls_per_second
-            shown = read_file(file) if file else _shown(application, name, lane, opened, float(pace))
+            shown = find_file(file) if file else _shown(application, name, lane, opened, float(pace))
             found.append(await compare_channel(application.pool, name, shown, late_after(pace), now))
         for given in locations:
             code, file = _split(given, owners, "owned location")
             owner = owners[code]
-            said = read_file(file) if file else _said(application, owner, by_name[owner.connection])
+            said = find_file(file) if file else _said(application, owner, by_name[owner.connection])
             found.append(await compare_owner(application.pool, owner, said, now, now))
     return found
 
@@ -170,29 +169,20 @@ async def _said(
         after = skus[-1]
 
 
-async def read_file(path: Path) -> AsyncIterator[list[tuple[str, Decimal, datetime | None]]]:
-    """The rows of a CSV, many at once. Raises Invalid with the line."""
+def find_file(path: Path) -> GivenFile:
+    """The file and its columns. Raises Invalid."""
     try:
-        content = path.open(encoding="utf-8-sig", newline="")
-    except OSError as error:
-        raise Invalid("file_unreadable", f"{path.name} cannot be read: {error.strerror}.") from None
-    with content:
-        reader = csv.reader(content)
-        header = [name.strip().lower() for name in next(reader, [])]
-        figure = next((header.index(name) for name in FIGURES if name in header), -1)
-        if "sku" not in header or figure < 0:
-            raise Invalid("file_header", f"{path.name} needs the columns sku and quantity.")
-        sku, as_of = header.index("sku"), header.index("as_of") if "as_of" in header else -1
-        while lines := list(islice(reader, BATCH_ROWS)):
-            try:
-                yield [
-                    (row[sku], Decimal(row[figure]), datetime.fromisoformat(row[as_of]) if as_of >= 0 else None)
-                    for row in lines if row
-                ]  # fmt: skip
-            except (IndexError, InvalidOperation, ValueError):
-                raise Invalid(
-                    "file_form", f"A line of {path.name} up to line {reader.line_num} has no figure or no time."
-                ) from None
+        with path.open(encoding="utf-8", newline="") as content:
+            header = [name.strip().lower() for name in next(csv.reader(content), [])]
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid("file_unreadable", f"{path.name} cannot be read: {error}.") from None
+    columns = ["quantity" if name in FIGURES else name for name in header]
+    if sorted(columns) not in (["quantity", "sku"], ["as_of", "quantity", "sku"]):
+        raise Invalid(
+            "file_header", f"{path.name} has the columns {', '.join(header) or 'of nothing'}.",
+            next_action="Write a first line with sku, quantity and, if rows have a time, as_of; no other columns.",
+        )  # fmt: skip
+    return GivenFile(path, tuple(columns))
 
 
 def _figure(value: Decimal | None) -> str:

@@ -7,7 +7,7 @@ What is found is written down as the slices do it, and repaired in the same way.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,11 +17,9 @@ import msgspec
 
 from crossdock.engine.comparison import RESTED, judge_slice
 from crossdock.ledger import drift as ledger
+from crossdock.ledger.drift import Given
 from crossdock.policy.stock import StockOwner
 from crossdock.rules.comparison import Drift, Side, judge_owner
-
-Batches = AsyncIterable[Sequence[tuple[str, Decimal, datetime | None]]]
-"""(SKU, quantity, counted at): a channel's in the listing's unit, an owner's in base units."""
 
 
 class CauseCount(msgspec.Struct):
@@ -56,7 +54,7 @@ class FullComparison(msgspec.Struct):
 
 
 async def compare_channel(
-    pool: asyncpg.Pool[Any], channel: str, shown: Batches, late_after: Decimal, now: datetime
+    pool: asyncpg.Pool[Any], channel: str, shown: Given, late_after: Decimal, now: datetime
 ) -> FullComparison:
     """`late_after`: seconds after which a figure that waits is late."""
     began = time.monotonic()
@@ -82,7 +80,7 @@ async def compare_channel(
 
 
 async def compare_owner(
-    pool: asyncpg.Pool[Any], owner: StockOwner, said: Batches, as_of: datetime, now: datetime
+    pool: asyncpg.Pool[Any], owner: StockOwner, said: Given, as_of: datetime, now: datetime
 ) -> FullComparison:
     """All of a place as its owner said it at `as_of`, where a row has no time of its own."""
     began = time.monotonic()

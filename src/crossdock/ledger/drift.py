@@ -7,12 +7,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
+from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 
 from crossdock.ledger.database import Connection, Queries, as_rows
 from crossdock.model.documents import Pack
+from crossdock.model.errors import Invalid
 from crossdock.model.values import Money
 from crossdock.policy.stock import StockOwner
 from crossdock.rules.comparison import PROPOSALS, Counted, Drift, Side, Told
@@ -230,23 +233,51 @@ async def prune(connection: Connection, before: datetime) -> None:
     await connection.execute(_SQL["prune"], before)
 
 
+@dataclass(frozen=True, slots=True)
+class GivenFile:
+    """A CSV with a first line; `columns` are its columns in their order, as the table names them."""
+
+    path: Path
+    columns: tuple[str, ...]
+
+
+Given = GivenFile | AsyncIterable[Sequence[tuple[str, Decimal, datetime | None]]]
+"""(SKU, quantity, counted at): a channel's in the listing's unit, an owner's in base units."""
+
+
 @asynccontextmanager
-async def given_figures(
-    connection: Connection, batches: AsyncIterable[Sequence[tuple[str, Decimal, datetime | None]]]
-) -> AsyncIterator[int]:
-    """Figures from a file or a partner, in a table of this connection's own; memory does not grow with them."""
+async def given_figures(connection: Connection, given: Given) -> AsyncIterator[int]:
+    """Figures from a file or a partner, in a table of this connection's own; memory does not grow with them. A file is
+    read by PostgreSQL. Raises Invalid when it cannot be."""
     await connection.execute(_SQL["create_shown"])
     await connection.execute(_SQL["clear_given"])
     count = 0
     try:
-        async for batch in batches:
-            await connection.copy_records_to_table("compare_given", records=batch)
-            count += len(batch)
+        if isinstance(given, GivenFile):
+            count = await _copy_file(connection, given)
+        else:
+            async for batch in given:
+                await connection.copy_records_to_table("compare_given", records=batch)
+                count += len(batch)
         await connection.execute(_SQL["index_given"])
         await connection.execute(_SQL["analyze_given"])
         yield count
     finally:
         await connection.execute(_SQL["drop_given"])
+
+
+async def _copy_file(connection: Connection, given: GivenFile) -> int:
+    try:
+        tag: str = await connection.copy_to_table(
+            "compare_given", source=given.path, columns=list(given.columns), format="csv", header=True, timeout=600
+        )
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+        where = str(error.context or "").partition(":")[0] or given.path.name
+        raise Invalid(
+            "file_form", f"{where.replace('COPY compare_given', given.path.name)} cannot be read: {error}",
+            next_action="Correct the line; nothing was compared.",
+        ) from None  # fmt: skip
+    return int(tag.rsplit(" ", 1)[1])
 
 
 async def differing_told(

@@ -35,32 +35,40 @@ GROUP BY channel, error_code ORDER BY count(*) DESC, channel LIMIT 50
 -- A page of places by SKU; `$1` begins the SKU.
 SELECT s.sku, p.name, p.body ->> 'base_unit' AS unit, s.location, s.source, s.on_hand, s.quality_hold + s.damaged AS kept,
        s.reserved, s.in_transit, s.as_of, q.stale_since IS NOT NULL AS stale
-FROM stock s
+FROM (
+    SELECT * FROM stock
+    WHERE ($1::text = '' OR sku >= $1 AND sku < $1 || U&'\+10FFFF') AND ($2::text = '' OR (sku, location) > ($2, $3))
+    ORDER BY sku, location LIMIT $4
+) AS s
 LEFT JOIN products p ON p.sku = s.sku
 LEFT JOIN stock_sources q ON q.source = s.source AND q.location = s.location
-WHERE ($1::text = '' OR s.sku >= $1 AND s.sku < $1 || U&'\+10FFFF')
-  AND ($2::text = '' OR (s.sku, s.location) > ($2, $3))
-ORDER BY s.sku, s.location LIMIT $4
+ORDER BY s.sku, s.location
 
 -- name: places_at
--- The same at one location.
+-- The same at one location. The page is cut before it is joined, or all products up to it would be read.
 SELECT s.sku, p.name, p.body ->> 'base_unit' AS unit, s.location, s.source, s.on_hand, s.quality_hold + s.damaged AS kept,
        s.reserved, s.in_transit, s.as_of, q.stale_since IS NOT NULL AS stale
-FROM stock s
+FROM (
+    SELECT * FROM stock
+    WHERE location = $2 AND sku >= $1 AND ($1::text = '' OR sku < $1 || U&'\+10FFFF') AND sku > $3::text
+    ORDER BY location, sku LIMIT $4
+) AS s
 LEFT JOIN products p ON p.sku = s.sku
 LEFT JOIN stock_sources q ON q.source = s.source AND q.location = s.location
-WHERE s.location = $2 AND s.sku >= $1 AND ($1::text = '' OR s.sku < $1 || U&'\+10FFFF') AND s.sku > $3::text
-ORDER BY s.sku LIMIT $4
+ORDER BY s.sku
 
 -- name: published
 -- A page of what a channel is told.
 SELECT c.channel, c.sku, p.name, c.unit, c.wanted, c.acknowledged, c.acknowledged_at, c.wanted_at,
        c.wanted_version > c.acknowledged_version AS waiting, c.parked, c.error_code, c.error_message, c.attempt,
        c.due_at, c.promise_on
-FROM publications c LEFT JOIN products p ON p.sku = c.sku
-WHERE c.channel = $1 AND ($2::text = '' OR c.sku >= $2 AND c.sku < $2 || U&'\+10FFFF') AND c.sku > $3::text
-  AND (NOT $4::boolean OR c.parked)
-ORDER BY c.sku LIMIT $5
+FROM (
+    SELECT * FROM publications
+    WHERE channel = $1 AND ($2::text = '' OR sku >= $2 AND sku < $2 || U&'\+10FFFF') AND sku > $3::text
+      AND (NOT $4::boolean OR parked)
+    ORDER BY sku LIMIT $5
+) AS c LEFT JOIN products p ON p.sku = c.sku
+ORDER BY c.sku
 
 -- name: product
 -- What a SKU is.
