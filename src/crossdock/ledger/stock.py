@@ -16,7 +16,7 @@ import msgspec
 from crossdock.ledger.database import Connection, Queries, as_rows
 from crossdock.model.stock import InboundSupply, StockMovement
 from crossdock.rules.balances import BalanceRow
-from crossdock.rules.ownership import NO_OWNERS, Ownership
+from crossdock.rules.ownership import NO_OWNERS, Ownership, last_moment
 
 _SQL: Final = Queries.load("stock")
 
@@ -148,7 +148,8 @@ async def record_movements(
     if not movements:
         return 0
     rows = [
-        (source, move.key, move.sku, move.location, move.quantity.value, move.kind, move.at)
+        (source, move.key, move.sku, move.location, move.quantity.value, move.kind,
+         last_moment(move.at) if move.quantity.value < 0 else move.at)
         for source, move in movements
     ]  # fmt: skip
     await lock_places(connection, sorted({(move.sku, move.location) for _, move in movements}), now)
@@ -175,7 +176,7 @@ async def ship(connection: Connection, departures: Sequence[Departure], now: dat
     rows = [
         _DepartureRow(
             row.order_id, row.line, row.location, row.sku, row.quantity, row.shipment or f"order:{row.order_id}",
-            row.at, row.connection, ownership.told_by.get(row.location, ""),
+            last_moment(row.at), row.connection, ownership.told_by.get(row.location, ""),
         )
         for row in departures
     ]  # fmt: skip

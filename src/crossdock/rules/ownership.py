@@ -67,6 +67,12 @@ class Ownership:
         return owner is not None and owner.contains == "orders" and owner.told_by == telling.operation
 
 
+def last_moment(at: datetime) -> datetime:
+    """The latest time that `at` can mean. Many warehouses write down when goods left in whole seconds, cut off: a
+    balance of the same second, counted before they left, must not pass for one that contains it."""
+    return at if at.microsecond else at.replace(microsecond=999_999)
+
+
 def compile_ownership(policy: StockPolicy) -> Ownership:
     containing: dict[tuple[str, str], Containing] = {}
     telling: dict[str, list[Telling]] = {}

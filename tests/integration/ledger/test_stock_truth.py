@@ -267,6 +267,24 @@ async def test_case_7_a_cycle_count_in_the_middle_of_a_shipment(database_url: st
         assert await place.free() == 87
 
 
+async def test_a_warehouse_that_writes_whole_seconds_does_not_make_a_shipped_unit_free_again(
+    database_url: str,
+) -> None:
+    """Found by `prove --scenario flash-sale --seed 11`: counted 14:11:12.30, left 14:11:12.68, noted 14:11:12."""
+    async with open_place(database_url, COUNTS) as place:
+        counted = at("10:20:12") + timedelta(milliseconds=300)
+        balances = (InventoryBalance("A", "HAM", Quantity(Decimal(15), "C62"), counted),)
+        await place.hear("wms", "balances.reported", BalancesReported(balances, complete=False))
+        await place.order(1, 10)
+        await place.left(1, 10, "S-1", "10:20:12")
+        assert await place.free() == 5
+        moved = StockMovement("M-1", "A", "HAM", Quantity(Decimal(-2), "C62"), at("10:20:12"))
+        await place.hear("wms", "stock.moved", StockMoved((moved,)), key="M-1")
+        assert await place.free() == 3
+        await place.report("wms", ("A", 3, "10:20:14"))
+        assert await place.free() == 3
+
+
 async def test_case_8_two_owners_on_the_day_of_the_hand_over(database_url: str) -> None:
     noon = StockOwner("HAM", "wms", since=at("12:00"))
     async with open_place(database_url, TOLD, noon) as place:
