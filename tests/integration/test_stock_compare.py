@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from crossdock.cli.demo import make_credentials
+from crossdock.cli.home import Home
 from crossdock.cli.stock_compare import find_file
 from crossdock.engine.full_comparison import compare_channel
 from crossdock.engine.ports import system_clock
 from crossdock.ledger.database import open_pool
 from crossdock.model.errors import Invalid
 from tests.integration.insight.stock_estate import place_stock_estate
+from tests.integration.test_cli import ROOT, ask
 
 
 async def test_a_channels_export_is_compared_as_it_is(database_url: str, tmp_path: Path) -> None:
@@ -44,3 +49,28 @@ def test_a_file_without_the_columns_is_refused(tmp_path: Path, header: str) -> N
     file.write_text(f"{header}\n", encoding="utf-8")
     with pytest.raises(Invalid):
         find_file(file)
+
+
+async def test_the_command_compares_files_and_lists_what_differs(tmp_path: Path, database_url: str) -> None:
+    make_credentials(Home(tmp_path), ROOT / "crossdock.toml")
+    pool = await open_pool(database_url, size=2)
+    try:
+        await place_stock_estate(pool, system_clock())
+    finally:
+        await pool.close()
+    file = tmp_path / "count.csv"
+    file.write_text("sku,quantity\nBOLT-M8,783\nNUT-M8,5\n", encoding="utf-8")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return ask("stock", *arguments, home=tmp_path, CROSSDOCK_DATABASE_URL=database_url)
+
+    ran = run("compare", "--channel", f"shop={file}", "--location", f"BHX={file}", "--json")
+    assert ran.returncode == 0, ran.stderr
+    shop, place = json.loads(ran.stdout)["comparisons"]
+    assert (shop["counterpart"], shop["given"], shop["causes"]["rival_writer"]["count"]) == ("shop", 2, 1)
+    assert (place["location"], place["believed"]) == ("BHX", 60)
+    listed = json.loads(run("drift", "--cause", "rival_writer", "--json").stdout)["drift"]
+    assert {one["sku"] for one in listed} == {"BOLT-M8"}
+    assert "BOLT-M8" in run("drift").stdout
+    refused = run("compare", "--channel", "nobody")
+    assert (refused.returncode, "nobody is no channel" in refused.stderr) == (2, True), refused.stderr
