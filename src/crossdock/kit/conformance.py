@@ -101,7 +101,9 @@ async def check_lost_answer(case: Case, client: Any, partner: Partner) -> None:
         _require(isinstance(found, InDoubt), f"{case.operation} under {plan} must be in doubt, it is {found!r}")
         probed = await _probed(case, client, call)
         await _one_effect(case, partner, call)
-        repeated = await perform(case, client, msgspec.structs.replace(call, attempt=2)) if case.declared.repeatable else probed
+        repeated = probed
+        if case.declared.repeatable:
+            repeated = await perform(case, client, msgspec.structs.replace(call, attempt=2))
         _require(probed == repeated, f"{case.operation}: the probe says {probed}, the partner {repeated}")
         await _one_effect(case, partner, call)
 

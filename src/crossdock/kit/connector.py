@@ -157,8 +157,9 @@ class StockLane:
     `publish(client, figures)` answers for every figure (or `Submitted`); what it leaves out counts as not taken.
     `collect(client, feed)` is None while the partner works. `read_back(client, skus)` reads what the channel shows now,
     in the listing's unit; a SKU that it does not know is left out. `calls_per_second`, `burst` and `batch_max` are the
-    partner's usual limits; a policy may set what was agreed with it. `counts_figures`: the limit counts figures, not calls (one call
-    for each). The codes `sku_unknown`, `unit_unknown` and `unlisted` park a figure at once, others are tried again.
+    partner's usual limits; a policy may set what was agreed with it. `counts_figures`: the limit counts figures, not
+    calls (one call for each). The codes `sku_unknown`, `unit_unknown` and `unlisted` park a figure at once, others are
+    tried again.
     """
 
     publish: Callable[[Any, Sequence[StockFigure]], Awaitable[Sequence[Shown] | Submitted]]

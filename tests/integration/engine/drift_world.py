@@ -55,8 +55,8 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def as_client(client: Any) -> AsyncIterator[Any]:
-    yield client
+async def as_client(settings: Any) -> AsyncIterator[Any]:
+    yield settings
 
 
 @dataclass
@@ -253,8 +253,8 @@ async def open_drift_world(dsn: str, home: Path, count: int, seed: int) -> Async
         yield world
     finally:
         await pool.close()
-        for partner in (*channels.values(), *world.owners.values()):
-            partner.storage.close()
+        for storage in [each.storage for each in channels.values()] + [each.storage for each in world.owners.values()]:
+            storage.close()
 
 
 async def start(world: DriftWorld, repair: str) -> None:

@@ -94,28 +94,30 @@ async def test_a_channel_that_drops_updates_in_silence_is_found_by_reading_back(
 ) -> None:
     compared = ChannelStock(compare_calls_per_minute=120, calls_per_second=Decimal(5))
     channels = {"portal": compared, "bazaar": compared}
-    async with open_estate(database_url, tmp_path, channels, skus=SKUS) as estate:
-        async with estate.publishing() as publisher:
-            await estate.place_stock(dict.fromkeys(SKUS, 100))
-            await until(estate.settled)
-            for partner in estate.partners.values():
-                await partner.misbehave({"seed": 5, "stock_drop": 0.3})
-            await reserve(estate, SKUS, 20)
-            await until(estate.settled)
-            sampled = await publisher.sample("portal", SKUS)
-            dropped = [row for row in sampled if row.shown == row.previous == 100]
-            assert dropped, "all is acknowledged, and some of it was dropped"
-            assert all(row.acknowledged == 80 for row in sampled)
-            for partner in estate.partners.values():
-                await partner.misbehave({})
-            for channel in channels:
-                await until(lambda channel=channel: estate.shows(channel, dict.fromkeys(SKUS, 80)))
-            told = Counter(entry["business_key"] for entry in await estate.told("portal"))
-            assert set(told) == set(SKUS)
-            # A rival writer is put right as well.
-            edit = {"edits": [{"sku": SKUS[0], "quantity": "999"}], "by": "a person"}
-            await estate.partners["portal"].control("POST", "/_control/stock", edit)
-            await until(lambda: estate.shows("portal", {SKUS[0]: 80}))
+    async with (
+        open_estate(database_url, tmp_path, channels, skus=SKUS) as estate,
+        estate.publishing() as publisher,
+    ):
+        await estate.place_stock(dict.fromkeys(SKUS, 100))
+        await until(estate.settled)
+        for partner in estate.partners.values():
+            await partner.misbehave({"seed": 5, "stock_drop": 0.3})
+        await reserve(estate, SKUS, 20)
+        await until(estate.settled)
+        sampled = await publisher.sample("portal", SKUS)
+        dropped = [row for row in sampled if row.shown == row.previous == 100]
+        assert dropped, "all is acknowledged, and some of it was dropped"
+        assert all(row.acknowledged == 80 for row in sampled)
+        for partner in estate.partners.values():
+            await partner.misbehave({})
+        for channel in channels:
+            await until(lambda channel=channel: estate.shows(channel, dict.fromkeys(SKUS, 80)))
+        told = Counter(entry["business_key"] for entry in await estate.told("portal"))
+        assert set(told) == set(SKUS)
+        # A rival writer is put right as well.
+        edit = {"edits": [{"sku": SKUS[0], "quantity": "999"}], "by": "a person"}
+        await estate.partners["portal"].control("POST", "/_control/stock", edit)
+        await until(lambda: estate.shows("portal", {SKUS[0]: 80}))
 
 
 async def test_a_component_that_moves_changes_its_kits(database_url: str, tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ class Place:
                 "SELECT on_hand - quality_hold - damaged - reserved AS free, reserved FROM stock "
                 "WHERE sku = $1 AND location = 'HAM'", sku,
             )  # fmt: skip
+        assert row is not None
         assert row["reserved"] >= 0
         return int(row["free"])
 
@@ -295,6 +296,7 @@ async def test_case_8_two_owners_on_the_day_of_the_hand_over(database_url: str) 
         await place.report("wms", ("A", 90, "11:55"))  # not yet the owner: shown, not applied
         assert await place.free() == 90
         shown = await place.pool.fetchrow("SELECT source, standing, difference FROM stock_reports")
+        assert shown is not None
         assert tuple(shown) == ("wms", "not_owner", Decimal(0))
         await place.report("wms", ("A", 88, "12:05"))
         assert await place.free() == 88  # the shipment of 11:50 is in it, though the ERP was never told
