@@ -20,12 +20,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from crossdock.cli.exits import NOT_HEALTHY, OK
 from crossdock.cli.home import find_home
 from crossdock.cli.output import show_json, show_table
-from crossdock.cli.prove_sale import prove_flash_sale
+from crossdock.cli.prove_sale import compare_policies, prove_flash_sale
 from crossdock.kit.masking import printable
 from crossdock.ledger import proof
 from crossdock.ledger.embedded import EmbeddedPostgres
 from crossdock.ledger.migrate import migrate
-from crossdock.prove import flash_sale, sale_world
+from crossdock.prove import feed_pause, flash_sale, sale_world
 from crossdock.prove.faults import FAULT_NAMES, Plan, count_by_kind
 from crossdock.prove.report import write_report
 from crossdock.prove.rig import SCENARIOS, Outcome, Rig
@@ -54,18 +54,24 @@ Exit codes:
 @click.option("--skus", type=click.IntRange(1, 200), default=40, show_default=True, help="flash-sale: hot goods.")
 @click.option("--orders", type=click.IntRange(min=4), default=240, show_default=True, help="flash-sale: baskets.")
 @click.option("--buffer", type=click.IntRange(min=0), default=0, show_default=True, help="flash-sale: of each channel.")
+@click.option("--write", "document", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="feed-pause: the document into which its table is written.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object at the end.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML report with plots.")
 def prove(
     as_list: bool, scenario: str, seed: int, seeds: int, minutes: float | None, faults: str, plan_file: Path | None,
     as_json: bool, report: Path | None, policy: str, skus: int, orders: int, buffer: int,
+    document: Path | None,
 ) -> None:  # fmt: skip
     """Play scenarios with faults in simulated time over a real database, and judge what came of it."""
     if as_list:
-        rows = (*SCENARIOS.items(), (flash_sale.NAME, flash_sale.TITLE))
+        stock = ((flash_sale.NAME, flash_sale.TITLE), (feed_pause.NAME, feed_pause.TITLE))
+        rows = (*SCENARIOS.items(), *stock)
         show_table("Scenarios", ("name", "what happens"), rows)
         show_table("Faults", ("name",), [(name,) for name in (*FAULT_NAMES, *sale_world.FAULTS)])
         return
+    if scenario == feed_pause.NAME:
+        raise SystemExit(compare_policies(seed, seeds, document, as_json=as_json))
     if scenario == flash_sale.NAME:
         chosen = tuple(sorted(_read_faults(faults, sale_world.FAULTS)))
         sale = sale_world.Sale(seed, skus, orders, policy, buffer, chosen, max(8, orders // 30))
@@ -79,7 +85,7 @@ def prove(
     with _database() as dsn:
         rig = Rig(dsn)
         try:
-            outcomes = list(_play_all(rig, _seeds(seed, seeds, minutes, plan), wanted, plan))
+            outcomes = list(_play_all(rig, _seeds(seed, seeds, minutes, plan), wanted, plan, scenario))
             smallest = [rig.shrink(outcome) for outcome in outcomes if outcome.violations][:1]
         finally:
             rig.close()
@@ -117,14 +123,16 @@ def _seeds(first: int, count: int, minutes: float | None, plan: Plan | None) -> 
         yield first + number
 
 
-def _play_all(rig: Rig, seeds: Iterator[int], wanted: frozenset[str], plan: Plan | None) -> Iterator[Outcome]:
+def _play_all(
+    rig: Rig, seeds: Iterator[int], wanted: frozenset[str], plan: Plan | None, scenario: str
+) -> Iterator[Outcome]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     chosen = list(seeds) if plan is not None else None
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Seeds", total=len(chosen) if chosen is not None else None)
         for seed in chosen if chosen is not None else seeds:
-            outcome, _ = rig.play(seed, wanted, plan)
+            outcome, _ = rig.play(seed, wanted, plan, scenario)
             progress.advance(task)
             yield outcome
 

@@ -137,7 +137,7 @@ def make_hot(sale: Sale) -> dict[WorldProduct, dict[str, int]]:
     """The goods of the sale and how few there are of them, by location."""
     chance = random.Random(f"{sale.seed}/hot")
     products = chance.sample(make_world().products, sale.skus)
-    return {product: {"HAM": chance.randint(4, 24), "BHX": chance.choice((0, 0, 6, 12))} for product in products}
+    return {product: {"HAM": chance.randint(2, 12), "BHX": chance.choice((0, 0, 3, 6))} for product in products}
 
 
 def make_orders(sale: Sale, hot: Sequence[WorldProduct]) -> list[tuple[str, BuyerOrder]]:
