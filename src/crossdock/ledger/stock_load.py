@@ -113,6 +113,7 @@ class StockLoad:
             )
         )
         await self.connection.execute(_SQL["clear_chunk"])
+        await self.connection.execute(_SQL["choose_plans"])
         await self.connection.execute(
             _SQL["judge_chunk"], first, last, self.source, latest, QUANTITY_MAX,
             locations if self.policy.locations else [], self.default_as_of, list(UNIT_DECIMALS),
@@ -124,12 +125,15 @@ class StockLoad:
             loaded.rejected += 1
         rules = stock.rule_columns(self.ownership)
         tag = await self.connection.execute(_SQL["insert_chunk"], self.source, self.now, *rules)
-        loaded.taken += int(tag.rsplit(" ", 1)[1])
-        known = [
-            BalanceRow(self.source, row[0], row[1], row[2], row[6], row[3], row[4], row[5])
-            for row in await self.connection.fetch(_SQL["read_chunk"], self.source)
-        ]
-        loaded.taken += await stock.place_balances(self.connection, known, self.now, self.ownership)
+        inserted = int(tag.rsplit(" ", 1)[1])
+        loaded.taken += inserted
+        heard_of = await self.connection.fetch(_SQL["read_heard"])
+        if inserted < sum(row[2] for row in heard_of):
+            known = [
+                BalanceRow(self.source, row[0], row[1], row[2], row[6], row[3], row[4], row[5])
+                for row in await self.connection.fetch(_SQL["read_chunk"], self.source)
+            ]
+            loaded.taken += await stock.place_balances(self.connection, known, self.now, self.ownership)
         await self._take_lots()
         foreign = [
             BalanceRow(self.source, row[0], row[1], row[2], row[6], row[3], row[4], row[5])
@@ -137,7 +141,7 @@ class StockLoad:
         ]
         await stock.place_reports(self.connection, foreign, "not_owner", self.now)
         loaded.foreign += len(foreign)
-        for location, as_of, rows, earliest in await self.connection.fetch(_SQL["read_heard"]):
+        for location, as_of, rows, earliest in heard_of:
             heard = self.heard.setdefault(location, [as_of, 0, earliest])
             heard[0], heard[1], heard[2] = max(heard[0], as_of), heard[1] + rows, min(heard[2], earliest)
 

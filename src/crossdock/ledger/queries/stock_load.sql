@@ -43,13 +43,23 @@ WHERE source = $1 AND location IN (SELECT DISTINCT location FROM load_rows);
 -- Before the next lines.
 TRUNCATE load_judged;
 
+-- name: choose_plans
+-- A chunk is looked up in far larger tables: by their keys, not by reading all of them; and it is sorted in memory.
+SELECT set_config('random_page_cost', '1.1', true), set_config('work_mem', '64MB', true);
+
 -- name: judge_chunk
 -- Lines in base units, or with the code of what is wrong with them. Each step is materialised: nothing is read twice.
 WITH decimal AS MATERIALIZED (
     SELECT * FROM unnest($8::text[], $12::integer[]) AS d (unit, digits)
+), owner AS MATERIALIZED (
+    SELECT location, source, since, lead(since, 1, 'infinity') OVER (PARTITION BY location ORDER BY since) AS until
+    FROM unnest($9::text[], $10::text[], $11::timestamptz[]) AS o (location, source, since)
 ), parsed AS MATERIALIZED (
-    SELECT l.line, l.sku, l.location, l.lot, p.sku AS product, p.components IS NOT NULL AS is_kit,
-           p.body ->> 'base_unit' AS base_unit, l.unit, p.body,
+    SELECT l.line, l.sku, l.location, l.lot, p.sku IS NOT NULL AS known, p.components IS NOT NULL AS is_kit,
+           p.body ->> 'base_unit' AS base_unit, l.unit,
+           CASE WHEN l.unit = '' OR l.unit = p.body ->> 'base_unit' THEN 1
+                ELSE (SELECT k.base_quantity FROM json_to_recordset(p.body -> 'packs') AS k (unit text, base_quantity numeric)
+                      WHERE k.unit = l.unit) END AS size,
            CASE WHEN pg_input_is_valid(l.on_hand, 'numeric') THEN l.on_hand::numeric END AS on_hand,
            CASE WHEN l.quality_hold = '' THEN 0
                 WHEN pg_input_is_valid(l.quality_hold, 'numeric') THEN l.quality_hold::numeric END AS quality_hold,
@@ -63,22 +73,17 @@ WITH decimal AS MATERIALIZED (
                 WHEN pg_input_is_valid(l.expires_on, 'date') THEN l.expires_on::date ELSE 'infinity' END AS expires_on
     FROM load_rows l LEFT JOIN products p ON p.sku = l.sku
     WHERE l.line BETWEEN $1 AND $2
-), sized AS MATERIALIZED (
-    SELECT r.*, on_hand <> 'NaN' AND abs(on_hand) < 'Infinity' AND quality_hold + damaged + in_transit <> 'NaN'
-             AND abs(quality_hold + damaged + in_transit) < 'Infinity' AS is_number,
-           CASE WHEN r.unit = '' OR r.unit = r.base_unit THEN 1
-                ELSE (SELECT k.base_quantity FROM json_to_recordset(r.body -> 'packs') AS k (unit text, base_quantity numeric)
-                      WHERE k.unit = r.unit) END AS size
-    FROM parsed r
 )
 INSERT INTO load_judged (line, sku, location, lot, on_hand, quality_hold, damaged, in_transit, as_of, expires_on, code,
                          owned)
 SELECT r.line, r.sku, r.location, r.lot, greatest(r.on_hand, 0) * r.size, r.quality_hold * r.size, r.damaged * r.size,
        r.in_transit * r.size, r.as_of, nullif(r.expires_on, 'infinity'),
        CASE
-           WHEN r.product IS NULL THEN 'sku_unknown'
+           WHEN NOT r.known THEN 'sku_unknown'
            WHEN cardinality($6::text[]) > 0 AND r.location <> ALL ($6::text[]) THEN 'location_unknown'
-           WHEN r.is_number IS NOT TRUE THEN 'quantity_form'
+           WHEN (r.on_hand <> 'NaN' AND abs(r.on_hand) < 'Infinity'
+                 AND r.quality_hold + r.damaged + r.in_transit <> 'NaN'
+                 AND abs(r.quality_hold + r.damaged + r.in_transit) < 'Infinity') IS NOT TRUE THEN 'quantity_form'
            WHEN r.size IS NULL THEN 'unit_impossible'
            WHEN r.as_of IS NULL OR r.as_of = '-infinity' THEN 'as_of_form'
            WHEN r.as_of > $4::timestamptz THEN 'as_of_future'
@@ -95,13 +100,11 @@ SELECT r.line, r.sku, r.location, r.lot, greatest(r.on_hand, 0) * r.size, r.qual
            WHEN r.on_hand < 0 THEN 'quantity_negative'
            WHEN r.quality_hold + r.damaged > r.on_hand THEN 'parts_exceed'
        END,
-       CASE WHEN cardinality($9::text[]) = 0 THEN true ELSE coalesce((
-           SELECT o.source FROM unnest($9::text[], $10::text[], $11::timestamptz[]) AS o (location, source, since)
-           WHERE o.location = r.location AND o.since <= r.as_of ORDER BY o.since DESC LIMIT 1
-       ), $3) = $3 END
-FROM sized r
+       cardinality($9::text[]) = 0 OR coalesce(o.source, $3) = $3
+FROM parsed r
 LEFT JOIN decimal u ON u.unit = coalesce(nullif(r.unit, ''), r.base_unit)
-LEFT JOIN decimal b ON b.unit = r.base_unit;
+LEFT JOIN decimal b ON b.unit = r.base_unit
+LEFT JOIN owner o ON o.location = r.location AND o.since <= r.as_of AND r.as_of < o.until;
 
 -- name: read_rejects
 -- Lines of this chunk that were not taken as they are, with what they said.
@@ -118,18 +121,22 @@ WITH rule AS (
            sum(in_transit) AS in_transit, max(as_of) AS as_of
     FROM load_judged WHERE (code IS NULL OR code = 'quantity_negative' AND on_hand = 0) AND owned
     GROUP BY sku, location
+), fresh AS MATERIALIZED (
+    SELECT g.*, coalesce(r.told, false) AS told, coalesce(r.skew, interval '0') AS skew
+    FROM given g LEFT JOIN rule r ON r.location = g.location AND r.source = $1
+    WHERE NOT EXISTS (SELECT FROM stock s WHERE s.sku = g.sku AND s.location = g.location)
+), moved AS MATERIALIZED (
+    SELECT f.sku, f.location, sum(m.quantity) AS quantity
+    FROM fresh f JOIN stock_movements m ON m.sku = f.sku AND m.location = f.location
+    WHERE greatest(m.at, m.happened_at) > f.as_of - f.skew
+      AND is_missing(m.kind, m.quantity, m.at, m.happened_at, f.as_of, f.told, f.skew)
+    GROUP BY f.sku, f.location
 )
 INSERT INTO stock (sku, location, on_hand, reported, quality_hold, damaged, in_transit, source, as_of, reported_at)
-SELECT g.sku, g.location, g.on_hand + coalesce((
-           SELECT sum(m.quantity) FROM stock_movements m
-           WHERE m.sku = g.sku AND m.location = g.location
-             AND greatest(m.at, m.happened_at) > g.as_of - coalesce(r.skew, interval '0')
-             AND is_missing(m.kind, m.quantity, m.at, m.happened_at, g.as_of, coalesce(r.told, false),
-                            coalesce(r.skew, interval '0'))
-       ), 0), g.on_hand, g.quality_hold, g.damaged, g.in_transit, $1, g.as_of, $2
-FROM given g LEFT JOIN rule r ON r.location = g.location AND r.source = $1
-WHERE NOT EXISTS (SELECT FROM stock s WHERE s.sku = g.sku AND s.location = g.location)
-ORDER BY g.sku, g.location
+SELECT f.sku, f.location, f.on_hand + coalesce(m.quantity, 0), f.on_hand, f.quality_hold, f.damaged, f.in_transit, $1,
+       f.as_of, $2
+FROM fresh f LEFT JOIN moved m ON m.sku = f.sku AND m.location = f.location
+ORDER BY f.sku, f.location
 ON CONFLICT DO NOTHING;
 
 -- name: read_chunk
