@@ -26,6 +26,8 @@ _ONE: Final = Decimal(1)
 _DAY: Final = Decimal(86_400)
 ON_WAY_SECONDS: Final = Decimal(120)
 """So long an order may be on its way from a channel to us; what a SKU sells in that time may be missing."""
+CONFIRM: Final = timedelta(seconds=30)
+"""What is not certain must still be so after this time: an order that nobody told us of comes by poll."""
 CHUNK: Final = 2_000
 
 
@@ -190,7 +192,7 @@ async def place_drift(
             for one in found
         ]  # fmt: skip
         opened = [tuple(row) for row in await connection.fetch(
-            _SQL["place_drift"], side, counterpart, now, as_rows(rows)
+            _SQL["place_drift"], side, counterpart, now, as_rows(rows), CONFIRM
         )]  # fmt: skip
     pairs = list(agreed)
     if pairs:

@@ -1,6 +1,7 @@
 -- name: read_told
 -- Figures of a channel with all that may explain a difference. `sold`: base units of the channel's own orders that the
--- figure may not contain, because they were accepted after it was counted or not confirmed to the channel by then.
+-- figure may not contain, because they were accepted after it was counted or not confirmed to the channel by then; of a
+-- kit, of its components.
 SELECT p.sku, p.unit, p.wanted, p.acknowledged, p.previous,
        CASE WHEN p.wanted_version > p.acknowledged_version THEN extract(epoch FROM $3::timestamptz - p.wanted_at) END
            AS waiting_seconds,
@@ -8,7 +9,10 @@ SELECT p.sku, p.unit, p.wanted, p.acknowledged, p.previous,
        coalesce(p.acknowledged_at, '-infinity') AS acknowledged_at, r.body AS product, coalesce(v.per_day, 0) AS per_day,
        coalesce((
            SELECT sum(w.quantity - w.released)
-           FROM (SELECT order_id, quantity, released FROM reservations WHERE sku = p.sku ORDER BY order_id DESC LIMIT 500) AS w
+           FROM (
+               SELECT order_id, quantity, released FROM reservations
+               WHERE sku = ANY (coalesce(r.components, ARRAY[p.sku])) ORDER BY order_id DESC LIMIT 500
+           ) AS w
            JOIN orders o ON o.order_id = w.order_id
            WHERE o.channel = $1 AND (o.accepted_at > p.computed_at - interval '60 seconds' OR EXISTS (
                SELECT FROM steps t WHERE t.order_id = o.order_id AND t.operation = 'channel.acknowledge'
@@ -124,8 +128,8 @@ WHERE d.side = 'owner' AND d.counterpart = $1 AND d.cause = 'unknown_sku' AND d.
 RETURNING d.sku;
 
 -- name: place_drift
--- Differences that were found. What is certain, or was seen before, is open; what somebody dismissed stays so while it is
--- the same. Returns those that became open.
+-- Differences that were found. What is certain, or was the same a while before, is open; what somebody dismissed stays so
+-- while it is the same. Returns those that became open.
 WITH given AS (
     SELECT * FROM json_to_recordset($4::json) AS g (sku text, location text, expected numeric, found numeric, cause text,
                                                   amount numeric, currency text, proposal text, certain boolean,
@@ -150,6 +154,7 @@ WITH given AS (
         proposal = CASE WHEN d.state = 'suspect' OR EXCLUDED.cause <> 'late' THEN EXCLUDED.proposal ELSE d.proposal END,
         state = CASE WHEN d.state = 'suspect' AND (EXCLUDED.state = 'open' OR EXCLUDED.found IS NOT DISTINCT FROM d.found
                      AND EXCLUDED.expected IS NOT DISTINCT FROM d.expected
+                     AND EXCLUDED.seen_at - d.found_at >= $5::interval
                      AND NOT (SELECT g.pending FROM given g WHERE g.sku = d.sku AND g.location = d.location))
                      THEN 'open' ELSE d.state END
     RETURNING d.sku, d.location, d.cause, d.state, d.found_at
