@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from crossdock.prove.history import History
+from crossdock.rules.plan import COMPENSATION
 
 ZERO: Final = Decimal(0)
 ENDED: Final = ("done", "cancelled", "failed")
@@ -214,25 +215,37 @@ def _whole_amount(history: History, order: Mapping[str, Any], invoiced: Decimal)
 
 
 def exposure_agrees(history: History) -> Found:
-    """An account's open orders are what its orders have not been invoiced or cancelled for."""
+    """An account's open orders are what its orders have not been invoiced or cancelled for, now and at every moment."""
+    invoiced: dict[int, Decimal] = defaultdict(Decimal)
+    for row in history.tables["invoices"]:
+        invoiced[row["order_id"]] += row["net"]
     expected: dict[str, Decimal] = defaultdict(Decimal)
     unsettled: set[str] = set()
     for order in history.tables["orders"]:
-        if not order["customer"]:
+        if not order["customer"] or order["state"] in ("completed", "cancelled", "held", "refused"):
             continue
-        lines = order["progress"]["lines"].values()
-        settled = not order["steps_open"] and order["state"] in ("completed", "cancelled", "held", "refused")
-        if not settled or any(step["state"] == "quarantined" for step in _steps_of(history, order["order_id"])):
+        expected[order["customer"]] += order["net"] - invoiced[order["order_id"]]
+        is_reduced = any(Decimal(line.get("cancelled", "0")) for line in order["progress"]["lines"].values())
+        if order["steps_open"] or is_reduced:
             unsettled.add(order["customer"])
-        if any(Decimal(line["ordered"]) != Decimal(line.get("shipped", "0")) for line in lines) and not settled:
-            expected[order["customer"]] += order["net"]
     for row in history.tables["accounts"]:
-        if row["customer"] not in unsettled and row["open_orders"] != 0:
-            yield row["customer"], f"has {row['open_orders']} on order, all its orders are settled"
-
-
-def _steps_of(history: History, order_id: int) -> list[Mapping[str, Any]]:
-    return [step for step in history.tables["steps"] if step["order_id"] == order_id]
+        if row["customer"] not in unsettled and row["open_orders"] != expected[row["customer"]]:
+            yield row["customer"], f"has {row['open_orders']} on order, its orders make {expected[row['customer']]}"
+    accepted = {row["order_id"]: row["at"] for row in history.tables["events"] if row["type"] == "OrderAccepted"}
+    for sample in history.samples:
+        for customer, exposure in sample.exposures.items():
+            # What was invoiced in the end was on order, or invoiced, ever since it was accepted.
+            least = sum(
+                (
+                    invoiced[order["order_id"]] for order in history.tables["orders"]
+                    if order["customer"] == customer and order["order_id"] in accepted
+                    and accepted[order["order_id"]] < sample.at
+                ),
+                ZERO,
+            )  # fmt: skip
+            if exposure < least:
+                yield customer, f"had {exposure} at {sample.at}, its orders made at least {least}"
+                return
 
 
 def credit_is_kept(history: History) -> Found:
@@ -292,6 +305,28 @@ def timeline_tells_the_truth(history: History) -> Found:
             yield effect.key, "took effect before the ERP had the order"
 
 
+def what_was_stopped_is_undone(history: History) -> Found:
+    """An order that was cancelled before anything left stands nowhere: what took effect at partners was taken back."""
+    done = {effect.key for effect in history.effects}
+    for order in history.tables["orders"]:
+        shipped = any(Decimal(line.get("shipped", "0")) for line in order["progress"]["lines"].values())
+        if order["state"] != "cancelled" or order["steps_open"] or shipped:
+            continue
+        for effect in history.effects:
+            undo = COMPENSATION.get(effect.operation)
+            undone = effect.key.replace(f"/{effect.operation}", f"/{undo}")
+            if effect.number == order["number"] and undo and undone not in done:
+                yield effect.key, f"stands at its partner, its order is cancelled: no {undone}"
+
+
+def what_was_reported_is_known(history: History) -> Found:
+    """A payment that the channel reported stands in its order, also when it came first."""
+    paid = {row["subject"] for row in history.tables["facts"] if row["kind"] == "order.paid"}
+    for order in history.tables["orders"]:
+        if order["channel_number"] in paid and not order["progress"].get("paid"):
+            yield order["number"], "was reported as paid and does not know it"
+
+
 def secrets_stay_secret(history: History) -> Found:
     """No planted token or name in log lines, errors, attempts or events."""
     told = [("log", line) for line in history.spoken]
@@ -309,7 +344,7 @@ Checker = Callable[[History], Found]
 CHECKERS: Final[tuple[Checker, ...]] = (
     acknowledged_is_kept, one_effect_per_key, every_fact_decided, history_without_gaps, goods_are_conserved,
     reservations_agree, money_is_conserved, exposure_agrees, credit_is_kept, nothing_is_oversold, nothing_is_stuck,
-    timeline_tells_the_truth, secrets_stay_secret,
+    timeline_tells_the_truth, what_was_stopped_is_undone, what_was_reported_is_known, secrets_stay_secret,
 )  # fmt: skip
 
 

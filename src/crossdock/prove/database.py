@@ -18,6 +18,7 @@ from crossdock.prove.processes import Process
 from crossdock.prove.virtual_time import VirtualLoop
 
 Answer = TypeVar("Answer")
+COMMIT_SECONDS_MAX: Final = 0.01
 _DEAD: Final = "This simulated process is dead."
 
 
@@ -64,11 +65,14 @@ class SimulatedDatabase:
             return
         if outermost:
             self._in_transaction = False
+            # The disk takes its time: what arrives meanwhile comes together in the next batch.
+            await asyncio.sleep(self._chance.uniform(0.001, COMMIT_SECONDS_MAX))
             await self.call(process, "execute", ["COMMIT" if well else "ROLLBACK"], {})
         elif not well:
             await self.call(process, "execute", ["ROLLBACK TO SAVEPOINT inner_part"], {})
 
     async def take(self, process: Process) -> None:
+        await process.stand_still()
         if not process.alive:
             raise ConnectionResetError(_DEAD)
         if self._holder is None:

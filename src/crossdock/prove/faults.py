@@ -18,7 +18,7 @@ CALL_FAULTS: Final[tuple[CallFaultKind, ...]] = (
     "drop_answer", "lose_request", "too_many", "unavailable", "slow", "garbled",
 )  # fmt: skip
 FEED_FAULTS: Final = ("repeat_page", "reorder_page", "feed_down")
-FAULT_NAMES: Final = ("kill", *CALL_FAULTS, *FEED_FAULTS, "duplicate_order", "duplicate_fact")
+FAULT_NAMES: Final = ("kill", "pause", "outage", *CALL_FAULTS, *FEED_FAULTS, "duplicate_order", "duplicate_fact")
 
 
 class Kill(msgspec.Struct, frozen=True, tag="kill"):
@@ -27,6 +27,22 @@ class Kill(msgspec.Struct, frozen=True, tag="kill"):
     slot: str
     moment: int
     down_seconds: float
+
+
+class Pause(msgspec.Struct, frozen=True, tag="pause"):
+    """The process in `slot` stands still from its `moment`-th moment: others take it for dead, then it goes on."""
+
+    slot: str
+    moment: int
+    seconds: float
+
+
+class Outage(msgspec.Struct, frozen=True, tag="outage"):
+    """A partner answers nothing between these simulated seconds."""
+
+    partner: str
+    from_seconds: float
+    until_seconds: float
 
 
 class CallFault(msgspec.Struct, frozen=True, tag="call"):
@@ -58,7 +74,7 @@ class Duplicate(msgspec.Struct, frozen=True, tag="duplicate"):
     copies: int
 
 
-Fault = Kill | CallFault | FeedFault | Duplicate
+Fault = Kill | Pause | Outage | CallFault | FeedFault | Duplicate
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -69,6 +85,12 @@ class Plan(msgspec.Struct, frozen=True):
 
     def kills(self, slot: str) -> list[Kill]:
         return [fault for fault in self.faults if isinstance(fault, Kill) and fault.slot == slot]
+
+    def pauses(self, slot: str) -> list[Pause]:
+        return [fault for fault in self.faults if isinstance(fault, Pause) and fault.slot == slot]
+
+    def outages(self, partner: str) -> list[Outage]:
+        return [fault for fault in self.faults if isinstance(fault, Outage) and fault.partner == partner]
 
     def calls(self, partner: str) -> Mapping[int, CallFault]:
         found = [fault for fault in self.faults if isinstance(fault, CallFault) and fault.partner == partner]
@@ -84,7 +106,15 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def kind_of(fault: Fault) -> str:
-    return "kill" if isinstance(fault, Kill) else fault.kind
+    match fault:
+        case Kill():
+            return "kill"
+        case Pause():
+            return "pause"
+        case Outage():
+            return "outage"
+        case _:
+            return fault.kind
 
 
 def draw_plan(
@@ -97,11 +127,17 @@ def draw_plan(
         for _ in range(round(chance.random() * 2.2 * burden)):
             moment = chance.randint(5, 220 if slot.startswith("worker") else 60)
             faults.append(Kill(slot, moment, round(chance.uniform(0.1, 3), 3)))
+        if slot.startswith("worker") and chance.random() < 0.6 * burden:
+            faults.append(Pause(slot, chance.randint(5, 250), round(chance.uniform(2, 14), 3)))
     for partner in partners:
         faults.extend(
             CallFault(partner, number, chance.choice(CALL_FAULTS))
             for number in range(1, orders * 5) if chance.random() < 0.2 * burden
         )  # fmt: skip
+    for partner in partners:
+        if chance.random() < 0.08 * burden:
+            begins = chance.uniform(0, 6)
+            faults.append(Outage(partner, round(begins, 3), round(begins + chance.uniform(1, 12), 3)))
     for number in range(1, 30):
         if chance.random() < 0.2 * burden:
             kind: Literal["repeat_page", "reorder_page", "feed_down"] = chance.choice(

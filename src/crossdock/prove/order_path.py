@@ -1,4 +1,4 @@
-"""The scenario `order-path`: a few orders of a shop through all systems, on a bad day, in simulated time.
+"""The scenarios `order-path` and `erp-outage`: orders of a shop through all systems, on a bad day, in simulated time.
 
 An API process and two workers run the real intake, decider, runner, recorder and poller over one real database. The
 run ends when nothing is left to be done by itself, or when patience ends; the checkers judge the rest.
@@ -49,7 +49,8 @@ from crossdock.prove.trade import (
 )
 from crossdock.prove.virtual_time import EPOCH, VirtualLoop
 
-NAME: Final = "order-path"
+ORDER_PATH: Final = "order-path"
+ERP_OUTAGE: Final = "erp-outage"
 SLOTS: Final = ("api", "worker-a", "worker-b")
 IDLE_SECONDS: Final = 0.4
 SENDER_PATIENCE_SECONDS: Final = 5.0
@@ -87,7 +88,9 @@ class Run:
         return Acceptor(self.business.policy, self.plans(), ReferenceCache(), self.loop.now)
 
 
-def make_run(loop: VirtualLoop, seed: int, business: Business, plan: Plan, connection: asyncpg.Connection[Any]) -> Run:
+def make_run(
+    loop: VirtualLoop, seed: int, business: Business, plan: Plan, connection: asyncpg.Connection[Any], scenario: str
+) -> Run:
     database = SimulatedDatabase(connection, loop, random.Random(f"{seed}/database"))
     warehouse = Warehouse("wms", plan, loop, random.Random(f"{seed}/wms"), business.stock, Pace())
     partners: dict[str, SimulatedPartner] = {
@@ -95,11 +98,11 @@ def make_run(loop: VirtualLoop, seed: int, business: Business, plan: Plan, conne
         for name in SYSTEMS
     }
     history = History(
-        seed, NAME, limits={customer.code: customer.credit_limit for customer in business.customers},
+        seed, scenario, limits={customer.code: customer.credit_limit for customer in business.customers},
         initial_stock={f"{sku} {location}": quantity for (sku, location), quantity in business.stock.items()},
         planted=[PLANTED_TOKEN, PLANTED_NAME],
     )  # fmt: skip
-    slots = [Slot(name, plan.kills(name)) for name in SLOTS]
+    slots = [Slot(name, plan.kills(name), plan.pauses(name)) for name in SLOTS]
     return Run(
         loop, seed, business, plan, connection, database, declare_all(), partners, warehouse, slots, history
     )  # fmt: skip
@@ -273,6 +276,7 @@ async def _collect(run: Run) -> None:
         (effect for partner in run.partners.values() for effect in partner.log),
         key=lambda effect: (effect.at, effect.key),
     )
+    history.complaints.extend(complaint for partner in run.partners.values() for complaint in partner.complaints)
     history.dispatched = list(run.warehouse.dispatched)
     history.recorded_facts = sorted(run.recorded | {
         (fact.connection, fact.kind, fact.business_key) for fact in run.warehouse.told

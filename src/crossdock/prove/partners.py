@@ -25,6 +25,8 @@ from crossdock.prove.virtual_time import VirtualLoop
 Answer = TypeVar("Answer")
 TIMEOUT_SECONDS: Final = 2.0
 SETTLE_SECONDS: Final = 1.0
+ASKED_SECONDS: Final = 0.5
+"""So long a partner that answers 429 asks to be left alone."""
 LATE_SECONDS: Final = 0.6
 """A slow partner commits so long after its caller gave up: within what it declared as its settling time."""
 
@@ -48,9 +50,12 @@ class SimulatedPartner:
         self.loop = loop
         self.chance = chance
         self.log: list[Effect] = []
-        self.answers: dict[str, Done | CrossdockError] = {}
+        self.answers: dict[str, Done] = {}
         self.injected: Counter[str] = Counter()
         self._faults: Mapping[int, CallFault] = plan.calls(name)
+        self._outages = plan.outages(name)
+        self._not_before: dict[str, float] = {}
+        self.complaints: list[str] = []
         self._calls = 0
         self._travelling: set[asyncio.Task[Any]] = set()
 
@@ -67,10 +72,16 @@ class SimulatedPartner:
 
     async def call(self, process: Process, call: Call, serve: Serve) -> Done:
         fault = self._next_fault()
+        if self.loop.time() < self._not_before.get(call.key, 0):
+            self.complaints.append(f"{call.key} was sent again although {self.name} had asked to wait")
+        await process.stand_still()
         await process.reach()
         await self._travel()
+        if fault == "outage":
+            raise Unavailable("partner_unreachable", "The partner cannot be reached.")
         if fault == "too_many":
-            raise Unavailable("too_many_requests", "Too many requests.", retry_after_seconds=0.5)
+            self._not_before[call.key] = self.loop.time() + ASKED_SECONDS
+            raise Unavailable("too_many_requests", "Too many requests.", retry_after_seconds=ASKED_SECONDS)
         if fault == "unavailable":
             raise Unavailable("partner_unavailable", "The partner is being maintained.")
         if fault == "lose_request":
@@ -78,6 +89,7 @@ class SimulatedPartner:
         late = TIMEOUT_SECONDS + LATE_SECONDS if fault == "slow" else 0.0
         answer = await asyncio.shield(self.begin(self._serve(call, serve, late)))
         await self._travel()
+        await process.stand_still()
         await process.reach()
         if fault in ("drop_answer", "garbled"):
             raise InDoubt("answer_lost" if fault == "drop_answer" else "answer_garbled", "The answer cannot be read.")
@@ -93,8 +105,6 @@ class SimulatedPartner:
             raise Unavailable("partner_unavailable", f"The partner does not say: {fault}.")
         answer = self.answers.get(call.key)
         await process.reach()
-        if isinstance(answer, CrossdockError):
-            raise answer
         return answer
 
     async def _serve(self, call: Call, serve: Serve, late_seconds: float) -> Done | CrossdockError:
@@ -102,7 +112,7 @@ class SimulatedPartner:
         try:
             answer, effect = serve(self, call)
         except CrossdockError as error:
-            self.answers[call.key] = error
+            # Nothing took effect, so a probe finds nothing.
             return error
         self.log.append(effect)
         self.answers[call.key] = answer
@@ -113,6 +123,10 @@ class SimulatedPartner:
 
     def _next_fault(self) -> str | None:
         self._calls += 1
+        for outage in self._outages:
+            if outage.from_seconds <= self.loop.time() < outage.until_seconds:
+                self.injected["outage"] += 1
+                return "outage"
         fault = self._faults.get(self._calls)
         if fault is None:
             return None

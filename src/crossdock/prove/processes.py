@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from crossdock.prove.faults import Kill
+from crossdock.prove.faults import Kill, Pause
 
 RESTARTS_MAX: Final = 50
 
@@ -19,6 +19,8 @@ class Slot:
 
     name: str
     kills: list[Kill]
+    pauses: list[Pause] = field(default_factory=list)
+    paused: int = 0
     moments: int = 0
     lives: int = 0
     deaths: list[int] = field(default_factory=list)
@@ -34,7 +36,20 @@ class Process:
         self.slot = slot
         self.name = f"{slot.name}.{slot.lives}"
         self.alive = True
+        self._still_until = 0.0
         self.died: asyncio.Future[Kill] = asyncio.get_running_loop().create_future()
+
+    async def stand_still(self) -> None:
+        """Wait while the process is paused. Only where it holds nothing that others wait for."""
+        loop = asyncio.get_running_loop()
+        for pause in list(self.slot.pauses):
+            if self.slot.moments >= pause.moment and self.alive:
+                self.slot.pauses.remove(pause)
+                self._still_until = loop.time() + pause.seconds
+                self.slot.paused += 1
+        rest_seconds = self._still_until - loop.time()
+        if self.alive and rest_seconds > 0:
+            await asyncio.sleep(rest_seconds)
 
     async def reach(self) -> None:
         """A moment at which the process may be killed: it then never comes back from here."""

@@ -15,16 +15,17 @@ import structlog
 
 from crossdock.ledger.database import open_connection
 from crossdock.prove.checkers import Violation, judge
-from crossdock.prove.faults import FAULT_NAMES, Plan, draw_plan
+from crossdock.prove.faults import FAULT_NAMES, Outage, Plan, draw_plan
 from crossdock.prove.history import History
-from crossdock.prove.order_path import NAME, SLOTS, make_run, play
+from crossdock.prove.order_path import ERP_OUTAGE, ORDER_PATH, SLOTS, make_run, play
 from crossdock.prove.processes import count_kills
 from crossdock.prove.systems import SYSTEMS
 from crossdock.prove.trade import draw_business
 from crossdock.prove.virtual_time import VirtualLoop
 
 SCENARIOS: Final = {
-    NAME: "A shop's orders through tax, payment, ERP, warehouse and back, on a bad day (simulated time)."
+    ORDER_PATH: "A shop's orders through tax, payment, ERP, warehouse and back, on a bad day (simulated time).",
+    ERP_OUTAGE: "Twice as many orders, and the ERP is away for up to a minute while they come (simulated time).",
 }
 SHRINK_RUNS_MAX: Final = 120
 
@@ -68,18 +69,22 @@ class Rig:
             self._loop.close()
 
     def play(
-        self, seed: int, wanted: Collection[str] = FAULT_NAMES, plan: Plan | None = None
+        self, seed: int, wanted: Collection[str] = FAULT_NAMES, plan: Plan | None = None, scenario: str = ORDER_PATH
     ) -> tuple[Outcome, History]:
         """Play one seed; `plan` in place of the drawn one."""
         started = time.monotonic()
         chance = random.Random(f"{seed}/business")
-        orders = chance.randint(3, 7)
+        orders = chance.randint(3, 7) if scenario == ORDER_PATH else chance.randint(8, 14)
         business = draw_business(chance, orders)
         drawn = draw_plan(random.Random(f"{seed}/faults"), SLOTS, SYSTEMS, orders, wanted)
+        if scenario == ERP_OUTAGE:
+            begins = chance.uniform(0, 3)
+            away = Outage("erp", round(begins, 3), round(begins + chance.uniform(8, 60), 3))
+            drawn = msgspec.structs.replace(drawn, faults=(away, *drawn.faults))
         chosen = plan if plan is not None else drawn
         self._chance.seed(f"{seed}/schedule")
         self._loop.begin_again()
-        run = make_run(self._loop, seed, business, chosen, self._connection)
+        run = make_run(self._loop, seed, business, chosen, self._connection, scenario)
         self._spoken.clear()
         with _listening(self._spoken):
             history = self._loop.run_until_complete(play(run))
@@ -90,13 +95,14 @@ class Rig:
             for kind, count in partner.injected.items():
                 faults[kind] = faults.get(kind, 0) + count
         kills = count_kills(run.slots)
+        pauses = sum(slot.paused for slot in run.slots)
         copies = {
             kind: sum(run.plan.copies(kind, order) - 1 for order in range(orders))
             for kind in ("duplicate_order", "duplicate_fact")
         }
-        faults |= {kind: count for kind, count in (("kill", kills), *copies.items()) if count}
+        faults |= {kind: count for kind, count in (("kill", kills), ("pause", pauses), *copies.items()) if count}
         outcome = Outcome(
-            NAME, seed, history.hash(), len(history.acknowledged) + len(history.recorded_facts),
+            scenario, seed, history.hash(), len(history.acknowledged) + len(history.recorded_facts),
             dict(sorted(faults.items())), tuple(judge(history)), round(time.monotonic() - started, 3),
             history.virtual_seconds, chosen,
         )  # fmt: skip
@@ -111,15 +117,19 @@ class Rig:
             first = 0
             while size and first < len(best.plan.faults) and runs < SHRINK_RUNS_MAX:
                 faults = best.plan.faults[:first] + best.plan.faults[first + size :]
-                tried, _ = self.play(best.seed, plan=msgspec.structs.replace(best.plan, faults=faults))
+                tried, _ = self.play(
+                    best.seed, plan=msgspec.structs.replace(best.plan, faults=faults), scenario=best.scenario
+                )
                 runs += 1
                 if checkers & {violation.checker for violation in tried.violations}:
                     best = tried
                 else:
                     first += size
-        for order in range(8):
+        for order in range(15):
             without = (*best.plan.without_orders, order)
-            tried, _ = self.play(best.seed, plan=msgspec.structs.replace(best.plan, without_orders=without))
+            tried, _ = self.play(
+                best.seed, plan=msgspec.structs.replace(best.plan, without_orders=without), scenario=best.scenario
+            )
             if checkers & {violation.checker for violation in tried.violations}:
                 best = tried
         return best

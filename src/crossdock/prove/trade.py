@@ -130,7 +130,8 @@ def _draw_order(chance: random.Random, index: int) -> PlannedOrder:
         payment=PaymentIntent("terms") if on_account else PaymentIntent("card", token),
         customer=f"C{chance.randrange(3)}" if on_account else "", fulfilment=fulfilment,
     )  # fmt: skip
-    at_seconds = chance.uniform(0, 4)
+    # Many come at the same moment, as after a campaign's mail.
+    at_seconds = 1.5 if chance.random() < 0.4 else chance.uniform(0, 4)
     cancel_after = chance.uniform(0, 6) if chance.random() < 0.25 else None
     paid_after = chance.uniform(-1, 3) if not on_account and chance.random() < 0.3 else None
     return PlannedOrder(index, placed, at_seconds, cancel_after, paid_after)

@@ -103,6 +103,25 @@ def _told_too_early(history: History) -> None:
             step["done_at"] -= timedelta(hours=1)
 
 
+def _standing_authorisation(history: History) -> None:
+    number = history.tables["orders"][0]["number"]
+    history.tables["orders"][0] |= {"state": "cancelled", "steps_open": 0}
+    for line in history.tables["orders"][0]["progress"]["lines"].values():
+        line["shipped"] = "0"
+    history.effects = [
+        effect for effect in history.effects
+        if effect.number != number or effect.operation not in ("payment.void", "erp.cancel_order", "wms.cancel")
+    ]  # fmt: skip
+
+
+def _forgotten_payment(history: History) -> None:
+    order = history.tables["orders"][0]
+    order["progress"].pop("paid", None)
+    history.tables["facts"].append({
+        **history.tables["facts"][0], "kind": "order.paid", "subject": order["channel_number"], "state": "applied",
+    })  # fmt: skip
+
+
 def _secret_in_a_log(history: History) -> None:
     history.spoken.append(f"warning token={history.planted[0]}")
 
@@ -120,6 +139,8 @@ PLANTED: dict[str, list[Callable[[History], None]]] = {
     "nothing_is_oversold": [_promised_twice],
     "nothing_is_stuck": [_stuck],
     "timeline_tells_the_truth": [_told_too_early],
+    "what_was_stopped_is_undone": [_standing_authorisation],
+    "what_was_reported_is_known": [_forgotten_payment],
     "secrets_stay_secret": [_secret_in_a_log],
 }
 

@@ -1,0 +1,268 @@
+"""Realistic defects, each planted by itself while the rig plays: what a tired programmer might write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from crossdock.engine import decider, intake, poller, recorder, runner
+from crossdock.kit.connector import Done
+from crossdock.ledger import facts as inbox
+from crossdock.ledger import steps as ledger_steps
+from crossdock.model.errors import InDoubt, Unavailable
+from crossdock.model.values import part_amount, rounded
+from crossdock.rules import accept, fulfil, outcome, plan
+from crossdock.rules.book import Book
+from crossdock.rules.kits import spread
+from crossdock.rules.retry import Move, next_move
+
+Patch = pytest.MonkeyPatch
+
+
+@dataclass(frozen=True)
+class Mutation:
+    name: str
+    plant: Callable[[Patch], None]
+
+
+def _sql(patch: Patch, module: Any, name: str, before: str, after: str) -> None:
+    text: Mapping[str, str] = module._SQL
+    assert before in text[name], name
+    patch.setattr(module, "_SQL", {**text, name: text[name].replace(before, after)})
+
+
+async def _nothing_found(*_: Any) -> None:
+    return None
+
+
+async def _all_found(*_: Any) -> Done:
+    return Done(b"{}", "believed")
+
+
+def _skip_the_probe(patch: Patch) -> None:
+    patch.setattr(runner, "_probe", _nothing_found)
+
+
+def _believe_that_it_is_there(patch: Patch) -> None:
+    patch.setattr(runner, "_probe", _all_found)
+
+
+def _take_doubt_for_a_no(patch: Patch) -> None:
+    one = runner._one
+
+    async def sure(*arguments: Any) -> Any:
+        answer = await one(*arguments)
+        return Unavailable(answer.code, answer.message) if isinstance(answer, InDoubt) else answer
+
+    patch.setattr(runner, "_one", sure)
+
+
+def _take_doubt_for_done(patch: Patch) -> None:
+    one = runner._one
+
+    async def sure(*arguments: Any) -> Any:
+        answer = await one(*arguments)
+        return Done(b"{}", "surely") if isinstance(answer, InDoubt) else answer
+
+    patch.setattr(runner, "_one", sure)
+
+
+def _do_not_let_the_partner_settle(patch: Patch) -> None:
+    real = next_move
+
+    def hasty(*arguments: Any) -> Move:
+        move = real(*arguments)
+        return Move(move.action, 0.0) if move.action == "probe" else move
+
+    patch.setattr(recorder, "next_move", hasty)
+
+
+class _RollBackError(Exception):
+    pass
+
+
+def _acknowledge_before_the_commit(patch: Patch) -> None:
+    async def decide(self: Any, arrivals: Any) -> Any:
+        answers: Any = []
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                answers = await self._decide_once(connection, arrivals, locked_first=True)
+                raise _RollBackError
+        except _RollBackError:
+            return answers
+
+    patch.setattr(intake.Intake, "_decide", decide)
+
+
+def _forget_earlier_answers(patch: Patch) -> None:
+    patch.setattr(intake, "_earlier_answer", lambda *_: None)
+
+
+def _drop_the_fence(patch: Patch) -> None:
+    fence = "AND CASE WHEN s.leased_by = $1 AND s.state = 'sending' THEN s.attempt END = e.attempt"
+    _sql(patch, ledger_steps, "record_outcomes", fence, "AND $1::text IS NOT NULL")
+
+
+def _lost_calls_are_not_in_doubt(patch: Patch) -> None:
+    _sql(patch, ledger_steps, "expire_leases", "state = 'in_doubt', doubt = true", "state = 'ready', doubt = false")
+
+
+def _leases_never_end(patch: Patch) -> None:
+    async def none(*_: Any) -> int:
+        return 0
+
+    patch.setattr(ledger_steps, "expire_leases", none)
+
+
+def _forget_to_release(patch: Patch) -> None:
+    real = spread
+    patch.setattr(fulfil, "spread", lambda kind, *rest: [] if kind == "release" else real(kind, *rest))
+    patch.setattr(outcome, "spread", lambda kind, *rest: [] if kind == "release" else real(kind, *rest))
+
+
+def _forget_that_goods_left(patch: Patch) -> None:
+    real = spread
+    patch.setattr(fulfil, "spread", lambda kind, *rest: [] if kind == "ship" else real(kind, *rest))
+
+
+def _lose_a_cent_in_the_last_part(patch: Patch) -> None:
+    real = part_amount
+
+    def short(whole: Decimal, of: Decimal, before: Decimal, part: Decimal, currency: str) -> Decimal:
+        return real(whole, of, before, part, currency) - (Decimal("0.01") if before else Decimal(0))
+
+    patch.setattr(fulfil, "part_amount", short)
+
+
+def _round_each_part_by_itself(patch: Patch) -> None:
+    def alone(whole: Decimal, of: Decimal, before: Decimal, part: Decimal, currency: str) -> Decimal:
+        return rounded(whole * part / of, currency)
+
+    patch.setattr(fulfil, "part_amount", alone)
+
+
+def _swap_two_facts(patch: Patch) -> None:
+    real = decider.order_id_of
+
+    def neighbour(number: str) -> int | None:
+        found = real(number)
+        return found and (found ^ 1 or found)
+
+    patch.setattr(decider, "order_id_of", neighbour)
+
+
+def _ignore_a_429(patch: Patch) -> None:
+    real = next_move
+    patch.setattr(recorder, "_asked_to_wait", lambda _: None)
+
+    def hasty(error: Any, *rest: Any) -> Move:
+        return Move("retry", 0.01) if isinstance(error, Unavailable) else real(error, *rest)
+
+    patch.setattr(recorder, "next_move", hasty)
+
+
+def _give_up_at_the_first_doubt(patch: Patch) -> None:
+    real = next_move
+
+    def tired(error: Any, *rest: Any) -> Move:
+        return Move("park") if isinstance(error, InDoubt) else real(error, *rest)
+
+    patch.setattr(recorder, "next_move", tired)
+
+
+def _lose_the_last_fact_of_a_page(patch: Patch) -> None:
+    real = inbox.insert_facts
+
+    async def all_but_one(connection: Any, facts: Sequence[Any], now: Any) -> int:
+        return await real(connection, facts[:-1], now)
+
+    patch.setattr(poller, "insert_facts", all_but_one)
+
+
+def _check_no_credit(patch: Patch) -> None:
+    patch.setattr(accept, "find_excess", lambda *_: Decimal(0))
+
+
+def _give_credit_back_twice(patch: Patch) -> None:
+    real = outcome._invoiced
+
+    def generous(*arguments: Any) -> Any:
+        decision = real(*arguments)
+        return msgspec.structs.replace(decision, credit_released=decision.credit_released * 2)
+
+    patch.setattr(outcome, "_invoiced", generous)
+
+
+def _keep_the_credit(patch: Patch) -> None:
+    real = outcome._invoiced
+
+    def mean(*arguments: Any) -> Any:
+        return msgspec.structs.replace(real(*arguments), credit_released=Decimal(0))
+
+    patch.setattr(outcome, "_invoiced", mean)
+
+
+def _promise_what_is_promised(patch: Patch) -> None:
+    patch.setattr(Book, "take", lambda *_: None)
+    patch.setattr(intake, "is_covered", lambda *_: True)
+
+
+def _undo_nothing(patch: Patch) -> None:
+    for module in (fulfil, outcome):
+        patch.setattr(module, "plan_compensation", lambda *_: ())
+
+
+def _never_complete(patch: Patch) -> None:
+    patch.setattr(recorder, "is_completed", lambda *_: False)
+
+
+def _begin_before_what_is_needed(patch: Patch) -> None:
+    patch.setattr(plan, "_needs", lambda *_: ())
+
+
+def _park_nothing(patch: Patch) -> None:
+    async def nothing(connection: Any, fact_id: int, error: Any) -> None:
+        await inbox.mark_applied(connection, [(fact_id, None, "ignored")])
+
+    patch.setattr(inbox, "quarantine_fact", nothing)
+    patch.setattr(decider.Decider, "_decide", _refuse_every_second)
+
+
+def _refuse_every_second(self: Any, order: Any, locked: Any, steps: Any, fact: Any, body: Any) -> Any:
+    raise Unavailable("not_now", "Not now.")
+
+
+def _drop_what_came_early(patch: Patch) -> None:
+    async def drop(connection: Any, fact_ids: Sequence[int], until: Any) -> None:
+        await inbox.mark_applied(connection, [(fact_id, None, "ignored") for fact_id in fact_ids])
+
+    patch.setattr(inbox, "mark_early", drop)
+
+
+def _log_the_order(patch: Patch) -> None:
+    real = runner._call
+
+    def told(step: Any, results: Any) -> Any:
+        runner._log.info("call", order=str(step.order))
+        return real(step, results)
+
+    patch.setattr(runner, "_call", told)
+
+
+MUTATIONS = [
+    Mutation(plant.__name__.strip("_"), plant)
+    for plant in (
+        _skip_the_probe, _believe_that_it_is_there, _take_doubt_for_a_no, _take_doubt_for_done,
+        _do_not_let_the_partner_settle, _acknowledge_before_the_commit, _forget_earlier_answers, _drop_the_fence,
+        _lost_calls_are_not_in_doubt, _leases_never_end, _forget_to_release, _forget_that_goods_left,
+        _lose_a_cent_in_the_last_part, _round_each_part_by_itself, _swap_two_facts, _ignore_a_429,
+        _give_up_at_the_first_doubt, _lose_the_last_fact_of_a_page, _check_no_credit, _give_credit_back_twice,
+        _keep_the_credit, _promise_what_is_promised, _undo_nothing, _never_complete, _begin_before_what_is_needed,
+        _park_nothing, _drop_what_came_early, _log_the_order,
+    )
+]  # fmt: skip

@@ -1,0 +1,36 @@
+"""The rig against planted defects: each must be found within a few seeds that are clean without it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from crossdock.prove.rig import Rig
+from tests.integration.prove.mutations import MUTATIONS, Mutation
+
+FIRST_SEED = 100
+SEEDS_MAX = int(os.environ.get("CROSSDOCK_MUTATION_SEEDS", "40"))
+# Seldom defects, and a seed that is known to show them: tried first, to save time.
+KNOWN_SEEDS = {"drop_the_fence": 123, "promise_what_is_promised": 125, "drop_what_came_early": 108}
+
+
+def find(rig: Rig, mutation: Mutation, patch: pytest.MonkeyPatch) -> tuple[int, str] | None:
+    """The first seed at which the defect is found, and by which checker."""
+    mutation.plant(patch)
+    known = KNOWN_SEEDS.get(mutation.name, FIRST_SEED)
+    for seed in (known, *range(FIRST_SEED, FIRST_SEED + SEEDS_MAX)):
+        outcome, _ = rig.play(seed)
+        if outcome.violations:
+            return seed, outcome.violations[0].checker
+    return None
+
+
+def test_there_are_at_least_twenty() -> None:
+    assert len({mutation.name for mutation in MUTATIONS}) >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_a_planted_defect_is_found(rig: Rig, mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find(rig, mutation, monkeypatch) is not None
