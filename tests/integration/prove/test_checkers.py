@@ -15,18 +15,29 @@ from crossdock.prove.faults import FAULT_NAMES
 from crossdock.prove.history import History
 from crossdock.prove.rig import Rig
 
-SEED = 12
+SEEDS = range(1, 30)
+
+
+def _has_everything(history: History) -> bool:
+    """Card and account, something shipped and captured: all that violations are planted into."""
+    operations = {effect.operation for effect in history.effects}
+    first = history.tables["orders"][0]["number"]
+    placed = any(effect.number == first and effect.operation == "erp.place_order" for effect in history.effects)
+    return {"payment.capture", "erp.ship"} <= operations and placed and any(history.limits.values())
 
 
 @pytest.fixture(scope="module")
 def clean(simulation_address: str) -> History:
     rig = Rig(simulation_address)
     try:
-        outcome, history = rig.play(SEED, FAULT_NAMES)
+        for seed in SEEDS:
+            outcome, history = rig.play(seed, FAULT_NAMES)
+            assert outcome.violations == ()
+            if _has_everything(history):
+                return history
     finally:
         rig.close()
-    assert outcome.violations == ()
-    return history
+    raise AssertionError("No seed has everything.")
 
 
 def _lost_order(history: History) -> None:
