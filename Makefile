@@ -125,6 +125,15 @@ test: lint types contracts browser erp ## Everything: lint, types, import contra
 	@echo "== tests"
 	CROSSDOCK_TEST_TRYTON_VENV=$(CURDIR)/.crossdock/tryton-venv $(BIN)/pytest $(PYTEST_ARGUMENTS)
 
+SEEDS ?= 500
+RESULTS := proof/results.jsonl
+.PHONY: prove
+prove: $(VENV)/.runtime ## Try to break it, long: goes on after the last seed in proof/results.jsonl; SEEDS=n is optional
+	@mkdir -p $(dir $(RESULTS))
+	for scenario in order-path erp-outage; do
+		$(BIN)/crossdock prove --scenario $$scenario --seeds $(SEEDS) --results $(RESULTS)
+	done
+
 .PHONY: bench
 bench: $(VENV)/.bench ## Measure; writes bench/results/latest.jsonl; MEASURES="drain memory" is optional
 	@$(BIN)/python -m bench $(MEASURES)

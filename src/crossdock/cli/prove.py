@@ -29,7 +29,7 @@ from crossdock.prove import feed_pause, flash_sale, sale_world
 from crossdock.prove.faults import FAULT_NAMES, Plan, count_by_kind
 from crossdock.prove.report import write_report
 from crossdock.prove.rig import SCENARIOS, Outcome, Rig
-from crossdock.prove.verdict import Verdict, sum_up
+from crossdock.prove.verdict import Verdict, append_verdict, next_seed, sum_up
 
 EPILOG: Final = """\b
 Exit codes:
@@ -56,11 +56,13 @@ Exit codes:
 @click.option("--buffer", type=click.IntRange(min=0), default=0, show_default=True, help="flash-sale: of each channel.")
 @click.option("--write", "document", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="feed-pause: the document into which its table is written.")  # fmt: skip
+@click.option("--results", type=click.Path(dir_okay=False, path_type=Path),
+              help="Append the verdict to this file, and go on after the last seed in it.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object at the end.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML report with plots.")
 def prove(
     as_list: bool, scenario: str, seed: int, seeds: int, minutes: float | None, faults: str, plan_file: Path | None,
-    as_json: bool, report: Path | None, policy: str, skus: int, orders: int, buffer: int,
+    results: Path | None, as_json: bool, report: Path | None, policy: str, skus: int, orders: int, buffer: int,
     document: Path | None,
 ) -> None:  # fmt: skip
     """Play scenarios with faults in simulated time over a real database, and judge what came of it."""
@@ -81,6 +83,8 @@ def prove(
     if scenario not in SCENARIOS:
         raise click.BadParameter(f"There is no scenario {scenario}; see --list.", param_hint="--scenario")
     plan = msgspec.json.decode(plan_file.read_bytes(), type=Plan) if plan_file is not None else None
+    if results is not None:
+        seed = next_seed(results, scenario, seed)
     started = time.monotonic()
     with _database() as dsn:
         rig = Rig(dsn)
@@ -90,6 +94,8 @@ def prove(
         finally:
             rig.close()
     verdict = sum_up(scenario, outcomes, round(time.monotonic() - started, 1))
+    if results is not None and outcomes:
+        append_verdict(results, verdict)
     if report is not None:
         report.write_text(write_report(verdict, outcomes), encoding="utf-8")
     for outcome in smallest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -38,3 +39,17 @@ def sum_up(scenario: str, outcomes: Sequence[Outcome], seconds: float) -> Verdic
         dict(sorted(faults.items())), dict(sorted(violations.items())), failing[:20], seconds,
         round(sum(outcome.simulated_seconds for outcome in outcomes), 1), "fail" if failing else "pass",
     )  # fmt: skip
+
+
+def append_verdict(results: Path, verdict: Verdict) -> None:
+    """Keep a verdict: one line each, oldest first."""
+    with results.open("ab") as lines:
+        lines.write(msgspec.json.encode(verdict) + b"\n")
+
+
+def next_seed(results: Path, scenario: str, first: int) -> int:
+    """The first seed of a scenario that no earlier run in the file has played."""
+    if not results.exists():
+        return first
+    kept = [msgspec.json.decode(line, type=Verdict) for line in results.read_bytes().splitlines() if line]
+    return max([first, *(item.first_seed + item.seeds for item in kept if item.scenario == scenario)])
