@@ -252,13 +252,22 @@ async def _serve_last_buyers(
     sale: Sale, estate: Estate, hot: Mapping[WorldProduct, Mapping[str, int]], existing: Mapping[str, Decimal],
     sold: Sequence[Sold],
 ) -> list[Refused]:  # fmt: skip
-    """One buyer for each of the goods, at one channel after the other, where the policy alone says that one is left."""
-    gone = checkers.sum_units([order for order in sold if order.confirmed and not order.cancelled])
+    """One buyer for each of the goods, at one channel after the other, where the policy alone says that one is left.
+
+    A channel keeps back what its own orders want that we hold: those may still be served.
+    """
+    standing = [order for order in sold if not order.cancelled]
+    gone = checkers.sum_units([order for order in standing if order.confirmed])
+    held = {
+        channel: checkers.sum_units([row for row in standing if row.channel == channel and not row.confirmed])
+        for channel in CHANNELS
+    }
     refused = []
     for place, product in enumerate(hot):
         channel = CHANNELS[place % len(CHANNELS)]
         left = existing[product.sku] - gone.get(product.sku, Decimal(0))
         expected = left * SHARES[sale.policy][channel] // 100 - sale.buffer
+        expected -= held[channel].get(product.sku, Decimal(0))
         if expected < 1:
             continue
         basket = make_basket(channel, [(product, 1)])
