@@ -86,7 +86,13 @@ class StockLoad:
         freshness: Freshness = self.policy.stock.freshness
         if count < freshness.wild_rows_min and not complete:
             return None
-        stocked, falling, staying = await self.connection.fetchrow(_SQL["weigh_file"], self.source)
+        async with self.connection.transaction():
+            await self.connection.execute(_SQL["choose_plans"])
+            falling, staying = await self.connection.fetchrow(_SQL["weigh_file"], self.source)
+        stocked = 0
+        # All of the source's stock is counted only where it may matter.
+        if complete or falling * 100 >= freshness.wild_rows_min * freshness.wild_share_percent:
+            stocked = int(await self.connection.fetchval(_SQL["count_stocked"], self.source))
         if complete:
             falling = stocked - staying
         negative = await self.connection.fetchval(_SQL["count_negative"])
@@ -128,12 +134,10 @@ class StockLoad:
         inserted = int(tag.rsplit(" ", 1)[1])
         loaded.taken += inserted
         heard_of = await self.connection.fetch(_SQL["read_heard"])
-        if inserted < sum(row[2] for row in heard_of):
-            known = [
-                BalanceRow(self.source, row[0], row[1], row[2], row[6], row[3], row[4], row[5])
-                for row in await self.connection.fetch(_SQL["read_chunk"], self.source)
-            ]
-            loaded.taken += await stock.place_balances(self.connection, known, self.now, self.ownership)
+        known = inserted < sum(row[2] for row in heard_of)
+        # Locked first: what the next statement reads is then all that was written.
+        if known and await self.connection.fetchval(_SQL["lock_chunk"], self.source):
+            loaded.taken += await self.connection.fetchval(_SQL["place_chunk"], self.source, self.now, *rules)
         await self._take_lots()
         foreign = [
             BalanceRow(self.source, row[0], row[1], row[2], row[6], row[3], row[4], row[5])

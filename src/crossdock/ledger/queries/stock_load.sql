@@ -23,12 +23,15 @@ ANALYZE load_rows;
 INSERT INTO load_twice SELECT sku, location, lot FROM load_rows GROUP BY sku, location, lot HAVING count(*) > 1;
 
 -- name: weigh_file
--- How many rows report nothing of what is stocked, out of how much the source has in stock there.
-SELECT (SELECT count(*) FROM stock WHERE source = $1 AND reported > 0
-          AND location IN (SELECT DISTINCT location FROM load_rows)) AS stocked,
-       count(*) FILTER (WHERE r.on_hand ~ '^[+-]?0*\.?0*$') AS falling,
+-- How many rows report nothing of what the source has in stock, and how many something.
+SELECT count(*) FILTER (WHERE r.on_hand ~ '^[+-]?0*\.?0*$') AS falling,
        count(*) FILTER (WHERE r.on_hand !~ '^[+-]?0*\.?0*$') AS staying
 FROM load_rows r JOIN stock s ON s.sku = r.sku AND s.location = r.location AND s.source = $1 AND s.reported > 0;
+
+-- name: count_stocked
+-- How much the source has in stock at the places of the file.
+SELECT count(*) FROM stock WHERE source = $1 AND reported > 0
+  AND location IN (SELECT DISTINCT location FROM load_rows);
 
 -- name: count_negative
 -- Rows below zero.
@@ -58,7 +61,8 @@ WITH decimal AS MATERIALIZED (
     SELECT l.line, l.sku, l.location, l.lot, p.sku IS NOT NULL AS known, p.components IS NOT NULL AS is_kit,
            p.body ->> 'base_unit' AS base_unit, l.unit,
            CASE WHEN l.unit = '' OR l.unit = p.body ->> 'base_unit' THEN 1
-                ELSE (SELECT k.base_quantity FROM json_to_recordset(p.body -> 'packs') AS k (unit text, base_quantity numeric)
+                ELSE (SELECT k.base_quantity
+                      FROM json_to_recordset(p.body -> 'packs') AS k (unit text, base_quantity numeric)
                       WHERE k.unit = l.unit) END AS size,
            CASE WHEN pg_input_is_valid(l.on_hand, 'numeric') THEN l.on_hand::numeric END AS on_hand,
            CASE WHEN l.quality_hold = '' THEN 0
@@ -139,17 +143,52 @@ FROM fresh f LEFT JOIN moved m ON m.sku = f.sku AND m.location = f.location
 ORDER BY f.sku, f.location
 ON CONFLICT DO NOTHING;
 
--- name: read_chunk
--- Places of this chunk of which something else was known.
-SELECT g.sku, g.location, g.on_hand, g.quality_hold, g.damaged, g.in_transit, g.as_of
-FROM (
+-- name: lock_chunk
+-- Places of this chunk of which something else was known, locked in the one order.
+WITH given AS MATERIALIZED (
     SELECT sku, location, sum(on_hand) AS on_hand, sum(quality_hold) AS quality_hold, sum(damaged) AS damaged,
            sum(in_transit) AS in_transit, max(as_of) AS as_of
     FROM load_judged WHERE (code IS NULL OR code = 'quantity_negative' AND on_hand = 0) AND owned
     GROUP BY sku, location
-) AS g JOIN stock s ON s.sku = g.sku AND s.location = g.location
-WHERE s.as_of <= g.as_of AND (s.as_of, s.reported, s.quality_hold, s.damaged, s.in_transit, s.source)
-      IS DISTINCT FROM (g.as_of, g.on_hand, g.quality_hold, g.damaged, g.in_transit, $1::text);
+)
+SELECT count(*) FROM (
+    SELECT FROM given g JOIN stock s ON s.sku = g.sku AND s.location = g.location
+    WHERE s.as_of <= g.as_of AND (s.as_of, s.reported, s.quality_hold, s.damaged, s.in_transit, s.source)
+          IS DISTINCT FROM (g.as_of, g.on_hand, g.quality_hold, g.damaged, g.in_transit, $1::text)
+    ORDER BY s.sku, s.location FOR UPDATE OF s
+) AS locked;
+
+-- name: place_chunk
+-- These places as they are reported and with what moved since; their lots are told anew.
+WITH rule AS (
+    SELECT * FROM unnest($3::text[], $4::text[], $5::boolean[], $6::interval[]) AS r (location, source, told, skew)
+), given AS MATERIALIZED (
+    SELECT sku, location, sum(on_hand) AS on_hand, sum(quality_hold) AS quality_hold, sum(damaged) AS damaged,
+           sum(in_transit) AS in_transit, max(as_of) AS as_of
+    FROM load_judged WHERE (code IS NULL OR code = 'quantity_negative' AND on_hand = 0) AND owned
+    GROUP BY sku, location
+), fresh AS MATERIALIZED (
+    SELECT g.*, coalesce(r.told, false) AS told, coalesce(r.skew, interval '0') AS skew
+    FROM given g JOIN stock s ON s.sku = g.sku AND s.location = g.location
+    LEFT JOIN rule r ON r.location = g.location AND r.source = $1
+    WHERE s.as_of <= g.as_of AND (s.as_of, s.reported, s.quality_hold, s.damaged, s.in_transit, s.source)
+          IS DISTINCT FROM (g.as_of, g.on_hand, g.quality_hold, g.damaged, g.in_transit, $1::text)
+), moved AS MATERIALIZED (
+    SELECT f.sku, f.location, sum(m.quantity) AS quantity
+    FROM fresh f JOIN stock_movements m ON m.sku = f.sku AND m.location = f.location
+    WHERE greatest(m.at, m.happened_at) > f.as_of - f.skew
+      AND is_missing(m.kind, m.quantity, m.at, m.happened_at, f.as_of, f.told, f.skew)
+    GROUP BY f.sku, f.location
+), placed AS (
+    UPDATE stock s SET reported = f.on_hand, on_hand = f.on_hand + coalesce(m.quantity, 0),
+      quality_hold = f.quality_hold, damaged = f.damaged, in_transit = f.in_transit, source = $1, as_of = f.as_of, reported_at = $2
+    FROM fresh f LEFT JOIN moved m ON m.sku = f.sku AND m.location = f.location
+    WHERE s.sku = f.sku AND s.location = f.location
+    RETURNING s.sku, s.location
+), cleared AS (
+    DELETE FROM stock_lots l USING placed p WHERE l.sku = p.sku AND l.location = p.location
+)
+SELECT count(*) FROM placed;
 
 -- name: read_lots
 -- Lots of this chunk.
