@@ -111,11 +111,9 @@ def history_without_gaps(history: History) -> Found:
 def goods_are_conserved(history: History) -> Found:
     """Units: ordered is shipped, open, waiting or cancelled; what left is what was shipped; stock is what is left."""
     left: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
-    left_places: dict[str, Decimal] = defaultdict(Decimal)
     for dispatched in history.dispatched:
         for sku, quantity in dispatched.goods.items():
             left[dispatched.number, sku] += quantity
-            left_places[f"{sku} {dispatched.warehouse}"] += quantity
     shipped: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for order in history.tables["orders"]:
         lines = order["progress"]["lines"]
@@ -140,7 +138,7 @@ def goods_are_conserved(history: History) -> Found:
             yield " ".join(place), f"{left[place]} left the warehouse, the order says {shipped[place]}"
     for row in history.tables["stock"]:
         place_name = f"{row['sku']} {row['location']}"
-        expected = history.initial_stock.get(place_name, ZERO) - left_places[place_name]
+        expected = history.counted_stock.get(place_name, ZERO)
         if row["on_hand"] != expected:
             yield place_name, f"has {expected} in the warehouse, {row['on_hand']} in the ledger"
 

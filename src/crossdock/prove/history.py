@@ -52,12 +52,13 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class History(msgspec.Struct):
-    """Everything that the checkers look at. `tables` are rows of the ledger by table."""
+    """Everything that the checkers look at. `counted_stock`: what is in the warehouses in the end. `tables` are rows of
+    the ledger by table."""
 
     seed: int
     scenario: str
     limits: dict[str, Decimal] = {}
-    initial_stock: dict[str, Decimal] = {}
+    counted_stock: dict[str, Decimal] = {}
     recorded_facts: list[tuple[str, str, str]] = []
     acknowledged: list[Acknowledged] = []
     unanswered: list[str] = []

@@ -99,7 +99,6 @@ def make_run(
     }
     history = History(
         seed, scenario, limits={customer.code: customer.credit_limit for customer in business.customers},
-        initial_stock={f"{sku} {location}": quantity for (sku, location), quantity in business.stock.items()},
         planted=[PLANTED_TOKEN, PLANTED_NAME],
     )  # fmt: skip
     slots = [Slot(name, plan.kills(name), plan.pauses(name)) for name in SLOTS]
@@ -116,6 +115,7 @@ async def play(run: Run) -> History:
     async with pool.acquire() as connection, connection.transaction():
         await place_master_data(connection, run.business)
     await make_known(pool, connect(run.connectors, run.partners, observer))
+    run.warehouse.begin_work(run.warehouse.count())
     lives = {"api": run_api}
     processes = [
         asyncio.create_task(keep_running(slot, _living(run, lives.get(slot.name, run_worker)), run.database.bury))
@@ -277,6 +277,7 @@ async def _collect(run: Run) -> None:
         key=lambda effect: (effect.at, effect.key),
     )
     history.complaints.extend(complaint for partner in run.partners.values() for complaint in partner.complaints)
+    history.counted_stock = {f"{sku} {place}": quantity for (sku, place), quantity in run.warehouse.stock.items()}
     history.dispatched = list(run.warehouse.dispatched)
     history.recorded_facts = sorted(run.recorded | {
         (fact.connection, fact.kind, fact.business_key) for fact in run.warehouse.told

@@ -15,8 +15,9 @@ import msgspec
 
 from crossdock.kit.connector import Call, Connector, Done, Feed, Page
 from crossdock.model.errors import Refused, Unavailable
-from crossdock.model.facts import Fact, FulfilmentShorted
+from crossdock.model.facts import BalancesReported, Fact, FulfilmentShorted
 from crossdock.model.fulfilment import FulfilmentOrder, Package, Shipment, ShipmentPart, ShippedLine
+from crossdock.model.stock import InventoryBalance
 from crossdock.model.values import Quantity
 from crossdock.prove.faults import FeedFault, Plan
 from crossdock.prove.history import Dispatched, Effect
@@ -48,6 +49,7 @@ class Pace:
     slowest_seconds: float = 4.0
     split: float = 0.3
     short: float = 0.15
+    counts_max: int = 5
 
 
 class Warehouse(SimulatedPartner):
@@ -62,13 +64,38 @@ class Warehouse(SimulatedPartner):
         self.dispatched: list[Dispatched] = []
         self.told: list[Fact] = []
         self.instructions: dict[str, Instruction] = {}
+        self.counting = False
         self._pace = pace
         self._pages: Mapping[int, FeedFault] = plan.pages(name)
         self._reads = 0
         self._numbers: dict[str, int] = defaultdict(int)
 
     def is_busy(self) -> bool:
-        return any(any(instruction.rest.values()) for instruction in self.instructions.values())
+        return self.counting or any(any(instruction.rest.values()) for instruction in self.instructions.values())
+
+    async def count(self) -> None:
+        """Now and then somebody counts some places, and may find goods that nobody knew of; what is there is told, some
+        of it late."""
+        self.counting = True
+        late = []
+        for _ in range(self.chance.randint(0, self._pace.counts_max)):
+            await asyncio.sleep(self.chance.uniform(0.2, 2))
+            places = self.chance.sample(sorted(self.stock), self.chance.randint(1, len(self.stock)))
+            if self.chance.random() < 0.4:
+                self.stock[places[0]] += self.chance.randint(1, 5)
+            as_of = self.loop.now()
+            body = BalancesReported(tuple(
+                InventoryBalance(sku, location, Quantity(self.stock[sku, location], "C62"), as_of)
+                for sku, location in places
+            ))  # fmt: skip
+            delay_seconds = self.chance.uniform(1, 6) if self.chance.random() < 0.4 else 0.0
+            late.append(self.begin(self._tell_late(delay_seconds, self._number("B"), body)))
+        await asyncio.gather(*late)
+        self.counting = False
+
+    async def _tell_late(self, delay_seconds: float, number: str, body: BalancesReported) -> None:
+        await asyncio.sleep(delay_seconds)
+        self._tell("balances.reported", number, "", body)
 
     async def pick(self, instruction: Instruction) -> None:
         await asyncio.sleep(self.chance.uniform(0.01, self._pace.slowest_seconds))

@@ -14,6 +14,7 @@ from crossdock.engine import decider, intake, poller, recorder, runner
 from crossdock.kit.connector import Done
 from crossdock.ledger import facts as inbox
 from crossdock.ledger import steps as ledger_steps
+from crossdock.ledger import stock as ledger_stock
 from crossdock.model.errors import InDoubt, Unavailable
 from crossdock.model.values import part_amount, rounded
 from crossdock.rules import accept, fulfil, outcome, plan
@@ -244,6 +245,20 @@ def _drop_what_came_early(patch: Patch) -> None:
     patch.setattr(inbox, "mark_early", drop)
 
 
+def _let_a_stale_balance_overwrite(patch: Patch) -> None:
+    _sql(patch, ledger_stock, "place_balances", "AND s.as_of <= g.as_of", "")
+
+
+def _count_what_left_twice(patch: Patch) -> None:
+    before = "AND is_missing(m.kind, m.quantity, m.at, m.happened_at, g.as_of, g.told, g.skew)"
+    old = "AND greatest(m.at, m.happened_at) > g.as_of - g.skew"
+    text = dict(ledger_stock._SQL)
+    assert before in text["place_balances"]
+    assert old in text["place_balances"]
+    text["place_balances"] = text["place_balances"].replace(before, "").replace(old, "")
+    patch.setattr(ledger_stock, "_SQL", text)
+
+
 def _log_the_order(patch: Patch) -> None:
     real = runner._call
 
@@ -263,6 +278,7 @@ MUTATIONS = [
         _lose_a_cent_in_the_last_part, _round_each_part_by_itself, _swap_two_facts, _ignore_a_429,
         _give_up_at_the_first_doubt, _lose_the_last_fact_of_a_page, _check_no_credit, _give_credit_back_twice,
         _keep_the_credit, _promise_what_is_promised, _undo_nothing, _never_complete, _begin_before_what_is_needed,
-        _park_nothing, _drop_what_came_early, _log_the_order,
+        _park_nothing, _drop_what_came_early, _let_a_stale_balance_overwrite,
+        _count_what_left_twice, _log_the_order,
     )
 ]  # fmt: skip
