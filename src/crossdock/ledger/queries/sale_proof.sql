@@ -1,10 +1,15 @@
 -- name: read_unsettled
--- What is still under way: steps, facts, SKUs to be counted, figures to be told. The last is how many orders there are.
+-- What is still under way: steps, facts, SKUs to be counted, figures to be told, places of which no balance is younger
+-- than what left there. The last is how many orders there are.
 SELECT (SELECT count(*) FROM steps WHERE state NOT IN ('done', 'cancelled', 'failed')) AS steps,
        (SELECT count(*) FROM facts WHERE state IN ('waiting', 'early')) AS facts,
        (SELECT count(*) FROM order_progress WHERE state NOT IN ('completed', 'cancelled', 'held')) AS open_orders,
        (SELECT count(*) FROM stock_changes) AS changes,
        (SELECT count(*) FROM publications WHERE wanted_version > acknowledged_version AND NOT parked) AS figures,
+       (SELECT count(*) FROM stock s WHERE EXISTS (
+           SELECT FROM stock_movements m
+           WHERE m.sku = s.sku AND m.location = s.location AND m.happened_at >= s.as_of
+       )) AS doubts,
        (SELECT count(*) FROM order_progress) AS orders;
 
 -- name: read_counted
