@@ -49,7 +49,7 @@ class Worker:
         self._idle_seconds = idle_seconds
 
     async def run(self) -> None:
-        await self._beat()
+        await self._appear()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._runner.run(), name="runner")
@@ -88,6 +88,16 @@ class Worker:
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 _log.warning("housekeeping_failed", error=type(error).__name__)
             await asyncio.sleep(seconds)
+
+    async def _appear(self) -> None:
+        """Be known as alive before anything is claimed: what a stranger holds counts as lost."""
+        while True:
+            try:
+                await self._beat()
+                return
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                _log.warning("appear_failed", error=type(error).__name__)
+                await asyncio.sleep(0.5)
 
     async def _beat(self) -> None:
         async with self._pool.acquire() as connection:

@@ -49,9 +49,21 @@ class SimulatedDatabase:
 
     async def call(self, process: Process, method: str, arguments: Sequence[Any], options: dict[str, Any]) -> Any:
         await process.reach()
+        is_commit = arguments[0] == "COMMIT"
+        if not is_commit and process.is_cut(after_commit=False):
+            await self._lose()
         answer = await self.send(getattr(self._connection, method)(*arguments, **options))
         await process.reach()
+        if is_commit and process.is_cut(after_commit=True):
+            await self._lose()
         return answer
+
+    async def _lose(self) -> None:
+        """The holder's connection is gone, and with it what it had not committed."""
+        if self._connection.is_in_transaction():
+            await self.send(self._connection.execute("ROLLBACK"))
+        self._in_transaction = False
+        raise asyncpg.ConnectionDoesNotExistError("The connection was closed in the middle of an operation.")
 
     async def begin(self, process: Process) -> bool:
         """Begin a transaction, or a savepoint in one; return whether it is the outermost."""

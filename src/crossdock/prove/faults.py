@@ -18,7 +18,7 @@ CALL_FAULTS: Final[tuple[CallFaultKind, ...]] = (
     "drop_answer", "lose_request", "too_many", "unavailable", "slow", "garbled",
 )  # fmt: skip
 FEED_FAULTS: Final = ("repeat_page", "reorder_page", "feed_down")
-FAULT_NAMES: Final = ("kill", "pause", "outage", *CALL_FAULTS, *FEED_FAULTS, "duplicate_order", "duplicate_fact")
+FAULT_NAMES: Final = ("kill", "cut", "pause", "outage", *CALL_FAULTS, *FEED_FAULTS, "duplicate_order", "duplicate_fact")
 
 
 class Kill(msgspec.Struct, frozen=True, tag="kill"):
@@ -35,6 +35,15 @@ class Pause(msgspec.Struct, frozen=True, tag="pause"):
     slot: str
     moment: int
     seconds: float
+
+
+class Cut(msgspec.Struct, frozen=True, tag="cut"):
+    """The process in `slot` loses its database connection at its `moment`-th moment and lives on: in the middle of a
+    transaction, or (`after_commit`) when the commit has happened and its answer has not come."""
+
+    slot: str
+    moment: int
+    after_commit: bool
 
 
 class Outage(msgspec.Struct, frozen=True, tag="outage"):
@@ -74,7 +83,7 @@ class Duplicate(msgspec.Struct, frozen=True, tag="duplicate"):
     copies: int
 
 
-Fault = Kill | Pause | Outage | CallFault | FeedFault | Duplicate
+Fault = Kill | Cut | Pause | Outage | CallFault | FeedFault | Duplicate
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -88,6 +97,9 @@ class Plan(msgspec.Struct, frozen=True):
 
     def pauses(self, slot: str) -> list[Pause]:
         return [fault for fault in self.faults if isinstance(fault, Pause) and fault.slot == slot]
+
+    def cuts(self, slot: str) -> list[Cut]:
+        return [fault for fault in self.faults if isinstance(fault, Cut) and fault.slot == slot]
 
     def outages(self, partner: str) -> list[Outage]:
         return [fault for fault in self.faults if isinstance(fault, Outage) and fault.partner == partner]
@@ -109,6 +121,8 @@ def kind_of(fault: Fault) -> str:
     match fault:
         case Kill():
             return "kill"
+        case Cut():
+            return "cut"
         case Pause():
             return "pause"
         case Outage():
@@ -122,13 +136,7 @@ def draw_plan(
 ) -> Plan:
     """Draw a plan; of some seeds a calm one, of others a bad day. Everything is drawn, and only `wanted` is kept."""
     burden = chance.choice((0.0, 0.3, 0.6, 1.0, 1.5))
-    faults: list[Fault] = []
-    for slot in slots:
-        for _ in range(round(chance.random() * 2.2 * burden)):
-            moment = chance.randint(5, 220 if slot.startswith("worker") else 60)
-            faults.append(Kill(slot, moment, round(chance.uniform(0.1, 3), 3)))
-        if slot.startswith("worker") and chance.random() < 0.6 * burden:
-            faults.append(Pause(slot, chance.randint(5, 250), round(chance.uniform(2, 14), 3)))
+    faults: list[Fault] = _draw_deaths(chance, slots, burden)
     for partner in partners:
         faults.extend(
             CallFault(partner, number, chance.choice(CALL_FAULTS))
@@ -150,6 +158,21 @@ def draw_plan(
         if chance.random() < 0.35 * burden:
             faults.append(Duplicate("duplicate_fact", order, chance.randint(2, 5)))
     return Plan(tuple(fault for fault in faults if kind_of(fault) in wanted))
+
+
+def _draw_deaths(chance: random.Random, slots: Sequence[str], burden: float) -> list[Fault]:
+    """What befalls our own processes: they are killed, stand still, or lose the database."""
+    faults: list[Fault] = []
+    for slot in slots:
+        for _ in range(round(chance.random() * 2.2 * burden)):
+            moment = chance.randint(5, 220 if slot.startswith("worker") else 60)
+            faults.append(Kill(slot, moment, round(chance.uniform(0.1, 3), 3)))
+        for _ in range(round(chance.random() * 2.5 * burden)):
+            moment = chance.randint(3, 300 if slot.startswith("worker") else 40)
+            faults.append(Cut(slot, moment, chance.random() < 0.4))
+        if slot.startswith("worker") and chance.random() < 0.6 * burden:
+            faults.append(Pause(slot, chance.randint(5, 250), round(chance.uniform(2, 14), 3)))
+    return faults
 
 
 def count_by_kind(faults: Sequence[Fault]) -> dict[str, int]:

@@ -101,7 +101,7 @@ def make_run(
         seed, scenario, limits={customer.code: customer.credit_limit for customer in business.customers},
         planted=[PLANTED_TOKEN, PLANTED_NAME],
     )  # fmt: skip
-    slots = [Slot(name, plan.kills(name), plan.pauses(name)) for name in SLOTS]
+    slots = [Slot(name, plan.kills(name), plan.pauses(name), plan.cuts(name)) for name in SLOTS]
     return Run(
         loop, seed, business, plan, connection, database, declare_all(), partners, warehouse, slots, history
     )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from crossdock.prove.faults import Kill, Pause
+from crossdock.prove.faults import Cut, Kill, Pause
 
 RESTARTS_MAX: Final = 50
 
@@ -20,7 +20,9 @@ class Slot:
     name: str
     kills: list[Kill]
     pauses: list[Pause] = field(default_factory=list)
+    cuts: list[Cut] = field(default_factory=list)
     paused: int = 0
+    cut: int = 0
     moments: int = 0
     lives: int = 0
     deaths: list[int] = field(default_factory=list)
@@ -50,6 +52,15 @@ class Process:
         rest_seconds = self._still_until - loop.time()
         if self.alive and rest_seconds > 0:
             await asyncio.sleep(rest_seconds)
+
+    def is_cut(self, *, after_commit: bool) -> bool:
+        """Whether the process loses its database connection now."""
+        for cut in self.slot.cuts:
+            if self.slot.moments >= cut.moment and cut.after_commit == after_commit:
+                self.slot.cuts.remove(cut)
+                self.slot.cut += 1
+                return True
+        return False
 
     async def reach(self) -> None:
         """A moment at which the process may be killed: it then never comes back from here."""

@@ -95,12 +95,15 @@ class Rig:
             for kind, count in partner.injected.items():
                 faults[kind] = faults.get(kind, 0) + count
         kills = count_kills(run.slots)
+        cuts = sum(slot.cut for slot in run.slots)
         pauses = sum(slot.paused for slot in run.slots)
         copies = {
             kind: sum(run.plan.copies(kind, order) - 1 for order in range(orders))
             for kind in ("duplicate_order", "duplicate_fact")
         }
-        faults |= {kind: count for kind, count in (("kill", kills), ("pause", pauses), *copies.items()) if count}
+        faults |= {
+            kind: count for kind, count in (("kill", kills), ("pause", pauses), ("cut", cuts), *copies.items()) if count
+        }
         outcome = Outcome(
             scenario, seed, history.hash(), len(history.acknowledged) + len(history.recorded_facts),
             dict(sorted(faults.items())), tuple(judge(history)), round(time.monotonic() - started, 3),

@@ -11,7 +11,7 @@ import pytest
 
 from crossdock.kit.connector import Operation
 from crossdock.prove import partners
-from crossdock.prove.faults import CallFault, Plan
+from crossdock.prove.faults import CallFault, Cut, Plan
 from crossdock.prove.rig import Rig
 from crossdock.prove.verdict import sum_up
 
@@ -65,3 +65,11 @@ def test_a_forgotten_probe_is_found_and_shrunk_to_the_lost_answer(rig: Rig, monk
     assert [fault.kind for fault in smallest.plan.faults if isinstance(fault, CallFault)] == ["drop_answer"]
     assert smallest.plan.without_orders
     assert rig.play(12, plan=smallest.plan)[0].hash == smallest.hash
+
+
+def test_a_worker_that_starts_while_the_database_is_away_waits_for_it(rig: Rig) -> None:
+    """It ended with ConnectionDoesNotExistError; nothing was done until somebody started it again."""
+    cuts = tuple(Cut(slot, 1, after_commit=False) for slot in ("worker-a", "worker-b"))
+    outcome, _ = rig.play(12, plan=Plan(cuts))
+    assert outcome.faults == {"cut": 2}
+    assert outcome.violations == ()
