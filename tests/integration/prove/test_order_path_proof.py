@@ -73,3 +73,12 @@ def test_a_worker_that_starts_while_the_database_is_away_waits_for_it(rig: Rig) 
     outcome, _ = rig.play(12, plan=Plan(cuts))
     assert outcome.faults == {"cut": 2}
     assert outcome.violations == ()
+
+
+def test_a_feed_is_read_again_soon_after_its_page_could_not_be_committed(rig: Rig) -> None:
+    """The worker had lost the database in the middle and held the feed itself: nobody read it for 90 seconds."""
+    cuts = (Cut("worker-a", 60, after_commit=False), Cut("worker-b", 64, after_commit=False))
+    outcome, history = rig.play(12, plan=Plan(cuts))
+    assert outcome.violations == ()
+    assert any("poll_failed" in line for line in history.spoken)
+    assert outcome.simulated_seconds < 60

@@ -148,12 +148,13 @@ INSERT INTO feeds (connection, feed, interval_seconds) VALUES ($1, $2, $3)
 ON CONFLICT (connection, feed) DO UPDATE SET interval_seconds = EXCLUDED.interval_seconds;
 
 -- name: claim_feed
--- One due feed, leased; others skip it, unless the holder is silent. Paused or blocked connections are not read.
+-- One due feed, leased; others skip it, unless the holder is silent. Who holds it himself and asks again lost the database
+-- while he was reading: one reader of a worker reads all feeds of a connection. Paused or blocked connections are not read.
 UPDATE feeds f SET leased_by = $1, leased_until = $2
 FROM (
     SELECT f.connection, f.feed FROM feeds f JOIN connections c USING (connection)
     WHERE f.due_at <= $3 AND NOT c.paused AND c.blocked_until <= $3
-      AND (f.leased_until IS NULL OR f.leased_until < $3
+      AND (f.leased_until IS NULL OR f.leased_until < $3 OR f.leased_by = $1
            OR NOT EXISTS (SELECT FROM processes p WHERE p.process = f.leased_by AND p.seen_at > $5))
       AND f.connection = ANY ($4::text[])
     ORDER BY f.due_at LIMIT 1 FOR UPDATE OF f SKIP LOCKED
