@@ -149,6 +149,7 @@ async def test_watchers_are_told_of_changes_only(house: House) -> None:
     watching = house.services.live.watch()
     assert await anext(watching) == b"retry: 3000\n\n"
     assert (await anext(watching)).startswith(b"event: orders")
+    assert (await anext(watching)).startswith(b"event: stock")
     assert (await anext(watching)).startswith(b"event: overview")
     await house.pool.execute("UPDATE connections SET paused = true WHERE connection = 'tax'")
     assert await anext(watching) == b"event: overview\ndata: 2\n\n"
