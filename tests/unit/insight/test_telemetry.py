@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +118,7 @@ async def test_a_call_is_traced_and_carries_its_own_span(tmp_path: Path) -> None
     await watched(None, first)
     assert len(first.exchanges) == 1
     with pytest.raises(Unavailable):
-        await watched(None, replace(first, attempt=2))
+        await watched(None, msgspec.structs.replace(first, attempt=2))
     tracing.close()
     spans = msgspec.json.decode((tmp_path / "t.jsonl").read_bytes())["resourceSpans"][0]["scopeSpans"][0]["spans"]
     assert [span["parentSpanId"] for span in spans] == ["b7ad6b7169203331"] * 2
