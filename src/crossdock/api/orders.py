@@ -6,7 +6,6 @@ import hashlib
 import re
 import time
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Annotated, Final
 
 import msgspec
@@ -76,10 +75,6 @@ def choose_channel(call: Call) -> str:
         400, "channel_missing", "Say for which channel this is.", field="Crossdock-Channel",
         next_action="Send the header Crossdock-Channel.",
     )  # fmt: skip
-
-
-def is_number(value: Decimal) -> bool:
-    return value.is_finite()
 
 
 def check_numbers(lines: tuple[PlacedLine, ...]) -> None:
