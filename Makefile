@@ -15,6 +15,8 @@ export PYTHONUNBUFFERED := 1
 ORDERS_PER_SECOND ?=
 DURATION ?=
 PYTEST_ARGUMENTS ?=
+# How many processes run the tests, each with a PostgreSQL of its own.
+TEST_PROCESSES ?= 2
 MEASURES ?=
 
 # The first interpreter that is new enough; PYTHON=/path/to/python overrides it.
@@ -123,20 +125,31 @@ erp: $(VENV)/.runtime ## Install the real ERP (Tryton) into an environment of it
 .PHONY: test
 test: lint types contracts browser erp ## Everything: lint, types, import contracts, all tests
 	@echo "== tests"
-	CROSSDOCK_TEST_TRYTON_VENV=$(CURDIR)/.crossdock/tryton-venv $(BIN)/pytest $(PYTEST_ARGUMENTS)
+	CROSSDOCK_TEST_TRYTON_VENV=$(CURDIR)/.crossdock/tryton-venv $(BIN)/pytest \
+		--numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder $(PYTEST_ARGUMENTS)
 
-SEEDS ?= 500
+# How many orders a seed of the long proof has, how many facts it comes to, and how many seeds of the other scenarios.
+ORDERS ?= 200
+FACTS ?= 1000000
+SEEDS ?= 100
 RESULTS := proof/results.jsonl
 .PHONY: prove
-prove: $(VENV)/.runtime ## Try to break it, long: goes on after the last seed in proof/results.jsonl; SEEDS=n is optional
+prove: $(VENV)/.runtime ## Try to break it, for hours: goes on where proof/results.jsonl ends; FACTS=n, SEEDS=n are optional
 	@mkdir -p $(dir $(RESULTS))
-	for scenario in order-path erp-outage; do
-		$(BIN)/crossdock prove --scenario $$scenario --seeds $(SEEDS) --results $(RESULTS)
+	status=0
+	$(BIN)/crossdock prove --scenario order-path --orders $(ORDERS) --facts $(FACTS) --results $(RESULTS) || status=$$?
+	for scenario in rush "erp-outage --orders 30" "business-day --orders 200"; do
+		$(BIN)/crossdock prove --scenario $$scenario --seeds $(SEEDS) --results $(RESULTS) || status=$$?
 	done
+	exit $$status
 
 .PHONY: bench
 bench: $(VENV)/.bench ## Measure; writes bench/results/latest.jsonl; MEASURES="drain memory" is optional
 	@$(BIN)/python -m bench $(MEASURES)
+
+.PHONY: bench-peers
+bench-peers: $(VENV)/.dev ## The same saga on Crossdock and on what one would take instead; writes docs/performance.md
+	@$(BIN)/python -m bench.peers
 
 # ------------------------------------------------------------------ upkeep
 .PHONY: requirements
@@ -145,7 +158,7 @@ requirements: $(VENV)/.dev ## Lock the direct dependencies again (requirements/*
 	# The machine's own pip settings (mirrors, local folders) must not leak into the lock.
 	export PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND="make requirements"
 	unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL
-	for name in runtime dev bench; do
+	for name in runtime dev bench peers/dbos peers/procrastinate peers/pgqueuer peers/temporal peers/absurd; do
 		echo "== locking $$name"
 		../$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
 			--no-emit-find-links --no-emit-trusted-host --output-file "$$name.txt" "$$name.in"

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import asyncpg
 
+from bench.comparison import at_or_before, compare, find_release, title
 from bench.measures import MEASURES
-from bench.report import RESULTS, Result, keep, table, versions, write_document
+from bench.report import RESULTS, Result, keep, read_results, table, versions, write_document
 from bench.server import open_server
 
 
@@ -34,6 +35,7 @@ def main() -> None:
     _say(f"{len(wanted)} measures, about {_minutes(sum(left.values()))}; load average now {os.getloadavg()[0]:.1f}")
     fresh: list[Result] = []
     rows: list[Result] = []
+    history = read_results(given.results / "history.jsonl")
     with open_server() as server:
         versions["postgresql"] = asyncio.run(_read_version(server))
         for place, name in enumerate(wanted, 1):
@@ -45,7 +47,9 @@ def main() -> None:
             rows = keep(results, order, given.results)
             fresh += results
             _say(f"      took {time.monotonic() - began:.0f} s")
-    _say(table(fresh))
+    release = find_release()
+    compared = compare(fresh, history, at_or_before(release))
+    _say(table(fresh, title(release, compared), compared))
     if not given.no_document and given.size >= 1:
         write_document(rows)
 

@@ -1,13 +1,13 @@
 -- name: schema
 -- The least that a durable saga needs: an order with its body, and its deliveries.
-CREATE TABLE saga_orders (
+CREATE TABLE IF NOT EXISTS saga_orders (
     order_id bigint PRIMARY KEY, number text NOT NULL UNIQUE, state text NOT NULL, open integer NOT NULL, body json NOT NULL
 ) WITH (fillfactor = 60);
-CREATE TABLE saga_deliveries (
+CREATE TABLE IF NOT EXISTS saga_deliveries (
     order_id bigint NOT NULL, place integer NOT NULL, state text NOT NULL, attempt integer NOT NULL DEFAULT 0,
     result json, done_at timestamptz, PRIMARY KEY (order_id, place)
 ) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02);
-CREATE INDEX saga_deliveries_ready ON saga_deliveries (order_id, place) WHERE state = 'ready';
+CREATE INDEX IF NOT EXISTS saga_deliveries_ready ON saga_deliveries (order_id, place) WHERE state = 'ready';
 
 -- name: accept
 -- A batch of orders, each with five deliveries to be made. A number that exists already is left out.
@@ -43,3 +43,11 @@ WITH made AS (
 UPDATE saga_orders o SET open = o.open - c.made, state = CASE WHEN o.open = c.made THEN 'completed' ELSE o.state END
 FROM counted c WHERE o.order_id = c.order_id
 RETURNING (o.state = 'completed')::integer;
+
+-- name: take_again
+-- What a worker that is gone had begun: whether it was sent is not known, so it is sent again.
+UPDATE saga_deliveries SET state = 'ready' WHERE state = 'sending';
+
+-- name: count_completed
+-- Orders of which all was delivered.
+SELECT count(*) FROM saga_orders WHERE state = 'completed';

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -54,26 +54,31 @@ def keep(results: Sequence[Result], order: Sequence[str], directory: Path = RESU
     """Put `results` into the latest ones, in the order of the measures, and append them to the history."""
     directory.mkdir(parents=True, exist_ok=True)
     latest = directory / "latest.jsonl"
-    rows = {row["id"]: row for row in read_latest(latest)}
+    rows = {row["id"]: row for row in read_results(latest)}
     rows.update({row["id"]: row for row in results})
     ranked = sorted(rows.values(), key=lambda row: order.index(row["id"]) if row["id"] in order else len(order))
     latest.write_text("".join(json.dumps(row) + "\n" for row in ranked), encoding="utf-8")
-    commit, now = _commit(), datetime.now(UTC).isoformat(timespec="seconds")
+    commit, now = read_commit(), datetime.now(UTC).isoformat(timespec="seconds")
     with (directory / "history.jsonl").open("a", encoding="utf-8") as history:
         history.writelines(json.dumps({"commit": commit, "date": now, **row}) + "\n" for row in results)
     return ranked
 
 
-def read_latest(latest: Path) -> list[Result]:
-    if not latest.exists():
+def read_results(file: Path) -> list[Result]:
+    if not file.exists():
         return []
-    return [json.loads(line) for line in latest.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def table(rows: Sequence[Result]) -> str:
-    """The results as a Markdown table."""
+def table(rows: Sequence[Result], last: str = "", compared: Mapping[str, object] | None = None) -> str:
+    """The results as a Markdown table; with a column `last` that says how each compares with an earlier one."""
     head = ["| Measure | Result | Baseline | Ratio | Goal | | Load |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    return "\n".join([*head, *(_line(row) for row in rows)])
+    lines = [_line(row) for row in rows]
+    if last:
+        head = [f"{head[0]} {last} |", f"{head[1]} --- |"]
+        found = compared or {}
+        lines = [f"{line} {found.get(row['id'], '')} |" for line, row in zip(lines, rows, strict=True)]
+    return "\n".join([*head, *lines])
 
 
 def _line(row: Result) -> str:
@@ -107,7 +112,7 @@ def write_document(rows: Sequence[Result]) -> None:
     DOCUMENT.write_text(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", encoding="utf-8")
 
 
-def _commit() -> str:
+def read_commit() -> str:
     found = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - git is found by its name
         check=False, capture_output=True, text=True, cwd=ROOT,

@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import asyncpg
+
+from bench.statements import load_statements
 from crossdock.ledger.embedded import EmbeddedPostgres
 from crossdock.ledger.migrate import migrate
 from tests.conftest import address_of, execute
 
 _numbers = itertools.count(1)
+# A gigabyte: what the embedded PostgreSQL keeps (`min_wal_size`).
+LOG_FILES = 64
 
 
 @contextmanager
@@ -29,6 +34,20 @@ def open_server() -> Iterator[str]:
             yield dsn
         finally:
             server.stop()
+
+
+async def settle(server: str) -> None:
+    """As a server that has run for a while: its log's files are there (a new one stops all commits while it is made),
+    and what was filled is written."""
+    statements = load_statements("settle")
+    connection = await asyncpg.connect(server)
+    try:
+        for _ in range(LOG_FILES):
+            await connection.execute(statements["mark"])
+            await connection.execute(statements["switch"])
+        await connection.execute(statements["checkpoint"], timeout=300)
+    finally:
+        await connection.close()
 
 
 async def fresh_database(server: str, *, migrated: bool = True) -> str:

@@ -3,6 +3,9 @@
 `postgres_url` starts the embedded server once per run (or takes CROSSDOCK_TEST_DATABASE_URL, a superuser's address);
 `database_url` copies a migrated template, which takes a fraction of the time of migrating, and drops the copy again.
 The ledger is imported inside the fixtures so that the pure tests never load it.
+
+`make test` runs the tests in several processes (pytest-xdist). Each has a PostgreSQL of its own; tests that share
+something dear to make, such as an ERP, stay together.
 """
 
 from __future__ import annotations
@@ -11,13 +14,46 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 TEMPLATE = "crossdock_template"
+# Tests that share what takes long to make, by the beginning of their path: each group runs in one process, the longest
+# first.
+TOGETHER = {
+    "tests/e2e/test_run.py": "demonstration",
+    "tests/e2e/test_erp_kill.py": "demonstration",
+    "tests/conformance/test_tryton.py": "erp",
+    "tests/integration/test_tryton_sandbox.py": "erp-process",
+    "tests/integration/prove/": "simulation",
+    "tests/conformance/": "partners",
+}
 _numbers = itertools.count(1)
+
+
+def group_of(path: str) -> str | None:
+    return next((group for start, group in TOGETHER.items() if path.startswith(start)), None)
+
+
+class Together(LoadScopeScheduling):
+    """A group, or else a file, is run by one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid) or nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs long begins first, so that no process is left alone at the end."""
+    order = [*dict.fromkeys(TOGETHER.values()), None]
+    items.sort(key=lambda item: (order.index(group_of(item.nodeid)), item.get_closest_marker("slow") is None))
 
 
 def address_of(server: str, database: str) -> str:
@@ -43,7 +79,8 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     from crossdock.ledger.embedded import EmbeddedPostgres  # noqa: PLC0415
 
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg") / "data")
+    # Real, but not made to survive a power cut: each test has a database of its own, and writing through takes longest.
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg") / "data", durable=False)
     address = server.start()
     try:
         yield address

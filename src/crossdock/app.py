@@ -9,17 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Final
 
 import asyncpg
-from litestar import Litestar
 
-from crossdock.api.application import create_api
-from crossdock.api.feed import ChangeFeed
-from crossdock.api.services import AccountSource, ApiServices, WebhookDoor
 from crossdock.connectors.agora import declaration as agora
 from crossdock.connectors.bazaar import declaration as bazaar
 from crossdock.connectors.carrier import declaration as carrier
@@ -29,9 +25,8 @@ from crossdock.connectors.shop import declaration as shop
 from crossdock.connectors.tax import declaration as tax
 from crossdock.connectors.tryton import declaration as tryton
 from crossdock.connectors.wms import declaration as wms
-from crossdock.console.rendering import open_console
-from crossdock.console.routes import console_routes
 from crossdock.console.users import password_matches, place_user
+from crossdock.engine.clock import beats_of, open_clock, time_of
 from crossdock.engine.comparison import Reconciler
 from crossdock.engine.control import Control
 from crossdock.engine.decider import Decider
@@ -40,20 +35,22 @@ from crossdock.engine.intake import Acceptor, Intake
 from crossdock.engine.poller import Poller
 from crossdock.engine.ports import Clock, OpenConnection, PlanBook, system_clock
 from crossdock.engine.publisher import Publisher
+from crossdock.engine.releases import StockHolds
 from crossdock.engine.retention import Sweeper
 from crossdock.engine.runner import Runner
 from crossdock.engine.worker import Worker, make_known
 from crossdock.insight.telemetry.metrics import Metrics
 from crossdock.insight.telemetry.observed import MeasuredRecorder, traced
 from crossdock.insight.telemetry.traces import Tracing
-from crossdock.kit.connector import Connector, LiveAccount, ReadAccount
+from crossdock.kit.connector import Connector
 from crossdock.kit.settings import decode_settings
-from crossdock.kit.webhooks import WebhookSecrets, read_secrets
+from crossdock.kit.webhooks import read_secrets
 from crossdock.ledger.clients import ApiClient, place_client
 from crossdock.ledger.database import Queries, open_pool
 from crossdock.ledger.migrate import migrate
+from crossdock.ledger.patience import WAIT_SECONDS_MAX, patiently
 from crossdock.ledger.reference import ReferenceCache
-from crossdock.model.errors import Misconfigured, Unavailable
+from crossdock.model.errors import Misconfigured
 from crossdock.policy.configuration import Configuration
 from crossdock.rules.ownership import compile_ownership
 
@@ -62,16 +59,16 @@ CONNECTORS: Final[tuple[Connector, ...]] = (
     payment.CONNECTOR, carrier.CONNECTOR,
 )  # fmt: skip
 ENTRY_POINTS: Final = "crossdock.connectors"
-LIVE_READS_MAX: Final = 4
 _USERS: Final = Queries.load("console_users")
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What every process of Crossdock is made of."""
+    """What every process of Crossdock is made of. `by_key` is a pool of which the plans are kept (`open_pool`)."""
 
     configuration: Configuration
     pool: asyncpg.Pool[Any]
+    by_key: asyncpg.Pool[Any]
     plans: PlanBook
     acceptor: Acceptor
     intake: Intake
@@ -210,27 +207,39 @@ def _told_problems(configuration: Configuration, connectors: Mapping[str, Connec
 @asynccontextmanager
 async def open_application(
     configuration: Configuration, dsn: str, *, pool_size: int = 10, tracing: Tracing | None = None,
-    metrics: Metrics | None = None, clock: Clock = system_clock,
+    metrics: Metrics | None = None, is_service: bool = False, by_key_pool_size: int = 0,
 ) -> AsyncIterator[Application]:  # fmt: skip
-    """Open the pool and build what does not depend on partners. Raises Misconfigured with the first problem."""
+    """Open the pool and build what does not depend on partners. Raises Misconfigured with the first problem.
+
+    A service goes on beside others, and begins at the time where they are. Who answers orders and questions for
+    availability all the time has a pool `by_key` for them.
+    """
     problems = check_configuration(configuration, find_connectors())
     if problems:
         raise problems[0]
-    pool = await open_pool(dsn, size=pool_size)
-    try:
+    with ExitStack() as opened:
+        # Terminated, not closed: a query that hangs must not keep the process from ending.
+        wait_seconds = WAIT_SECONDS_MAX if is_service else 0.0
+        pool = by_key = await patiently(lambda: open_pool(dsn, size=pool_size), wait_seconds)
+        opened.callback(pool.terminate)
+        if by_key_pool_size:
+            by_key = await patiently(lambda: open_pool(dsn, size=by_key_pool_size, by_key=True), wait_seconds)
+            opened.callback(by_key.terminate)
+        read_time = time_of(pool)
+        read_beats = beats_of(pool) if is_service else None
+        clock = await patiently(lambda: open_clock(read_time, read_beats))
+        following = asyncio.create_task(clock.keep_following(read_time), name="clock")
+        opened.callback(following.cancel)
         plans = plan_book(configuration)
         acceptor = Acceptor(configuration.policy, plans, ReferenceCache(), clock)
         async with (
-            Intake(pool, acceptor, clock) as intake,
+            Intake(pool, acceptor, clock, by_key) as intake,
             Holds(pool, configuration.policy, acceptor.reference, clock) as holds,
         ):
             yield Application(
-                configuration, pool, plans, acceptor, intake, holds, Control(pool, acceptor, plans),
+                configuration, pool, by_key, plans, acceptor, intake, holds, Control(pool, acceptor, plans),
                 metrics or Metrics(), tracing or Tracing(), clock,
             )  # fmt: skip
-    finally:
-        # Not close(): a query that hangs must not keep the process from ending.
-        pool.terminate()
 
 
 @asynccontextmanager
@@ -273,69 +282,6 @@ async def prepare_database(
         pool.terminate()
 
 
-def webhook_secrets(configuration: Configuration) -> dict[str, WebhookSecrets]:
-    """The keys of every connection that may push to us."""
-    return {
-        name: read_secrets(connection.webhook_secrets, name)
-        for name, connection in configuration.connections.items()
-        if connection.webhook_secrets
-    }
-
-
-def live_accounts(connections: Sequence[OpenConnection], erp: str, control: Control) -> AccountSource | None:
-    """Asks the ERP for accounts, a few at once and never while it is paused; None when it cannot be asked."""
-    for opened in connections:
-        read = opened.connector.read_account
-        if opened.name == erp and read is not None:
-            return _asking(read, opened, control)
-    return None
-
-
-def _asking(read: ReadAccount, opened: OpenConnection, control: Control) -> AccountSource:
-    # The ERP has orders to take: however many ask at once, it sees few of them.
-    room = asyncio.Semaphore(LIVE_READS_MAX)
-
-    async def ask(code: str) -> LiveAccount:
-        if await control.is_paused(opened.name):
-            raise Unavailable("connection_paused", "The ERP is paused by an operator.")
-        async with room:
-            return await read(opened.client, code)
-
-    return ask
-
-
-@asynccontextmanager
-async def open_api(application: Application, connections: Sequence[OpenConnection]) -> AsyncIterator[Litestar]:
-    """The HTTP API with the console mounted in it."""
-    configuration = application.configuration
-    secrets = webhook_secrets(configuration)
-    doors = {
-        opened.name: WebhookDoor(secrets[opened.name], opened.connector.webhook.read, opened.client)
-        for opened in connections
-        if opened.connector.webhook is not None and opened.name in secrets
-    }
-    changes = ChangeFeed(application.pool)
-    services = ApiServices(
-        pool=application.pool, intake=application.intake, holds=application.holds, control=application.control,
-        changes=changes, policy=configuration.policy, reference=application.acceptor.reference,
-        clock=application.clock, webhooks=doors,
-        availability=configuration.availability, metrics=application.metrics, tracing=application.tracing,
-        documentation=configuration.cell.environment == "demo",
-        account_source=live_accounts(connections, configuration.cell.erp, application.control),
-    )  # fmt: skip
-    console = open_console(
-        application.pool, application.clock, application.control, secure=configuration.console.secure,
-        policy=configuration.policy,
-    )
-    try:
-        api = create_api(services, console_routes(console))
-        api.state.close_before_stop = (console.live.close,)
-        yield api
-    finally:
-        await changes.close()
-        await console.live.close()
-
-
 async def make_worker(application: Application, connections: Sequence[OpenConnection], name: str) -> Worker:
     """A worker for all connections; what is configured is made known to the ledger first."""
     configuration, pool, clock = application.configuration, application.pool, application.clock
@@ -349,4 +295,5 @@ async def make_worker(application: Application, connections: Sequence[OpenConnec
     publisher = Publisher(pool, connections, configuration.policy, name, clock)
     sweeper = Sweeper(pool, configuration.retention, clock)
     reconciler = Reconciler(pool, connections, configuration.policy.stock, publisher.calls_per_second, clock)
-    return Worker(pool, decider, runner, poller, name, clock, publisher, sweeper, reconciler)
+    stock_holds = StockHolds(pool, application.acceptor, application.plans, clock)
+    return Worker(pool, decider, runner, poller, name, clock, publisher, sweeper, reconciler, stock_holds)

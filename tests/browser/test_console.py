@@ -187,6 +187,10 @@ async def test_an_operator_pauses_refuses_and_replays(database_url: str) -> None
         await page.goto(f"{address}/console/holds")
         await page.click("text=Replay all of this cause >> nth=0")
         await page.wait_for_selector("text=4 will be tried again now.")
+        await page.goto(f"{address}/console/stock")
+        await page.click("button:has-text('Tell shop again')")
+        await page.wait_for_selector("text=1 will be told again now.")
+        assert not await pool.fetchval("SELECT count(*) FROM publications WHERE channel = 'shop' AND parked")
         await page.click("text=Sign out")
         await page.wait_for_selector("#password")
     assert problems == []

@@ -28,8 +28,10 @@ from crossdock.kit.settings import decode_settings
 from crossdock.kit.webhooks import WebhookSecrets, read_secrets, verify
 from crossdock.model.errors import Invalid, Unavailable
 from crossdock.model.facts import FACT_BODIES, BalancesReported, Fact
-from crossdock.model.fulfilment import Shipment
+from crossdock.model.fulfilment import FulfilmentLine, FulfilmentOrder, Shipment
 from crossdock.model.orders import OrderPlaced
+from crossdock.model.values import Quantity
+from crossdock.sandbox.world import make_world
 from tests.conformance.calls import BASKET, make_call, make_fulfilment, make_order
 from tests.conformance.partners import RunningPartner, start_partner
 
@@ -85,9 +87,12 @@ async def test_every_order_is_read_once_over_pages(
 async def test_the_shops_own_offset_is_kept(partners: Mapping[str, RunningPartner]) -> None:
     number = await partners["shop"].place_order(BASKET)
     async with opened(SHOP, partners["shop"]) as client:
-        facts = {fact.business_key: fact for fact in await read_all(SHOP, client, "orders")}
-    placed = msgspec.json.decode(facts[number].body)
-    assert "placed_at" not in placed or placed["placed_at"].endswith("+01:00")
+        facts = {(fact.kind, fact.business_key): fact for fact in await read_all(SHOP, client, "orders")}
+    placed = msgspec.json.decode(facts["order.placed", number].body)
+    told = next(entry["document"]["created_at"] for entry in await partners["shop"].log()
+                if (entry["kind"], entry["business_key"]) == ("order", number))  # fmt: skip
+    assert told.endswith("+01:00")
+    assert placed["placed_at"] == told
 
 
 @pytest.mark.parametrize("connector", [SHOP, BAZAAR, AGORA], ids=lambda connector: str(connector.system))
@@ -299,19 +304,46 @@ async def test_shipments_by_webhook_and_poll_add_up_to_the_instruction(tmp_path:
         short = msgspec.json.decode(fact.body)
         key = (fact.subject, short["sku"])
         left[key] = left.get(key, Decimal(0)) + Decimal(short["quantity"])
-    wanted = {
-        (f"{order.number}-HAM", line.sku): line.quantity.value for order in orders for line in order.lines
-    }
+    wanted = {(f"{order.number}-HAM", line.sku): line.quantity.value for order in orders for line in order.lines}
     assert left == wanted
+
+
+async def test_a_kit_takes_its_components_from_the_shelf_and_is_short_where_one_is_missing(tmp_path: Path) -> None:
+    kit = make_world().kits[0]
+    scarce = kit.components[1]
+    async with subscribed("wms", tmp_path, "--no-waves") as wms, opened(WMS, wms.partner) as client:
+        await wms.partner.control("POST", "/_control/auto", {"on": False, "partial": 0, "short": 0})
+        count = {"sku": scarce.sku, "warehouse": "HAM", "on_hand": str(scarce.quantity * 5 + 1), "unit": "C62"}
+        await wms.partner.control("POST", "/_control/count", {"counts": [count]})
+        before = await on_hand(client, [part.sku for part in kit.components])
+        perform = WMS.operation("wms.release").perform
+        assert perform is not None
+        order = make_order("X-1")
+        lines = (FulfilmentLine("1", kit.sku, Quantity(Decimal(7), "C62")),)
+        release = FulfilmentOrder(f"{order.number}-HAM", order.number, "HAM", order.ship_to, lines)
+        await perform(client, make_call(order, "wms.release:HAM", release))
+        await wms.partner.control("POST", "/_control/wave", {})
+        after = await on_hand(client, [part.sku for part in kit.components])
+        log = await wms.partner.log()
+    assert {sku: before[sku] - left for sku, left in after.items()} == {
+        part.sku: part.quantity * 5 for part in kit.components
+    }
+    told = [(entry["kind"], line["sku"], Decimal(line["quantity"])) for entry in log if entry["kind"] == "shipment"
+            for line in entry["document"]["lines"]]  # fmt: skip
+    assert told == [("shipment", kit.sku, Decimal(5))]
+    assert [Decimal(entry["document"]["quantity"]) for entry in log if entry["kind"] == "short"] == [Decimal(2)]
+
+
+async def on_hand(client: Any, skus: Sequence[str]) -> dict[str, Decimal]:
+    assert WMS.read_balances is not None
+    return {row.sku: row.on_hand.value for row in await WMS.read_balances(client, "HAM", skus)}
 
 
 async def test_stock_is_absolute_per_warehouse_and_goes_round(partners: Mapping[str, RunningPartner]) -> None:
     async with opened(WMS, partners["wms"]) as client:
         facts = await read_all(WMS, client, "stock")
         again = await read_all(WMS, client, "stock", "HAM|")
-    balances = [
-        balance for fact in facts for balance in msgspec.json.decode(fact.body, type=BalancesReported).balances
-    ]
+    balances = [balance for fact in facts for balance in msgspec.json.decode(fact.body, type=BalancesReported).balances]
     assert len(balances) == 2 * 240
     assert len({(balance.sku, balance.location) for balance in balances}) == 2 * 240
     assert not {identity(fact) for fact in facts} & {identity(fact) for fact in again}

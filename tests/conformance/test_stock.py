@@ -60,7 +60,8 @@ async def test_a_figure_told_twice_after_a_lost_answer_is_harmless(
 
 @every_channel
 async def test_pieces_published_at_the_price_of_a_box(system: str, partners: Mapping[str, RunningPartner]) -> None:
-    """52,900 pieces published at the price of a box of 1,000: a figure names the unit that it counts."""
+    """Starktail/woocommerce_fusion PR 257, 52,900 pieces published at the price of a box of 1,000: a figure names the
+    unit that it counts."""
     async with told(system, partners, unit="XBX") as (case, client):
         answer = await conformance.tell(case, client, {BOXED.sku: Decimal(52)})
         assert not answer[BOXED.sku].code

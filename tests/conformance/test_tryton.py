@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,12 @@ from crossdock.connectors.tryton.declaration import CONNECTOR
 from crossdock.kit.connector import Call, Done
 from crossdock.kit.settings import decode_settings
 from crossdock.ledger.embedded import EmbeddedPostgres
+from crossdock.model.documents import Component, Pack, Product
 from crossdock.model.errors import CrossdockError, InDoubt, Invalid, Misconfigured, Refused, Unavailable
 from crossdock.model.fulfilment import PartLine, ShipmentPart
 from crossdock.model.orders import Allocation, Order
 from crossdock.model.values import Money, Quantity
+from crossdock.sandbox.world import make_world
 from tests.conformance.calls import NOW, make_call, make_order
 from tests.conformance.partners import RunningPartner
 
@@ -159,6 +163,44 @@ async def test_order_is_placed_once_with_our_total(tryton: RunningPartner, clien
     ]
 
 
+async def test_the_sale_carries_the_tax_engines_cents(tryton: RunningPartner, client: Any) -> None:
+    """Tryton would reckon 5.42."""
+    order = order_over("HAM")
+    taxes = {"tax.quote": {"taxes": {
+        "1": {"code": "EU-STD", "rate": "0.19", "amount": "4.56"},
+        "2": {"code": "EU-STD", "rate": "0.19", "amount": "0.85"},
+    }}}  # fmt: skip
+    call = make_call(order, "erp.place_order", {}, dict(taxes))
+    found = await perform(client, call)
+    assert isinstance(found, Done)
+    assert found == await perform(client, call) == await probe(client, call)
+    assert msgspec.json.decode(found.result)["tax"] == "5.41"
+    sales = (await documents(tryton, order))["sales"]
+    assert [(row["untaxed"], row["tax"], row["total"]) for row in sales] == [("28.50", "5.41", "33.91")]
+
+
+async def test_a_worker_that_dies_between_the_sale_and_its_tax_leaves_no_cent_behind(
+    tryton: RunningPartner, client: Any
+) -> None:
+    """Tryton has confirmed and reckoned 5.42, and nobody was there to write 5.41: who looks for the order does."""
+    order = order_over("HAM")
+    taxes = {"tax.quote": {"taxes": {
+        "1": {"code": "EU-STD", "rate": "0.19", "amount": "4.56"},
+        "2": {"code": "EU-STD", "rate": "0.19", "amount": "0.85"},
+    }}}  # fmt: skip
+    call = make_call(order, "erp.place_order", {}, dict(taxes))
+    await tryton.misbehave({"commit_then_drop": 1, "paths": "sale.sale.confirm"})
+    assert isinstance(await perform(client, call), InDoubt)
+    sales = (await documents(tryton, order))["sales"]
+    assert [(row["state"], row["tax"]) for row in sales] == [("processing", "5.42")]
+    await tryton.misbehave({})
+    found = await probe(client, call)
+    assert isinstance(found, Done)
+    assert msgspec.json.decode(found.result)["tax"] == "5.41"
+    sales = (await documents(tryton, order))["sales"]
+    assert [(row["untaxed"], row["tax"], row["total"]) for row in sales] == [("28.50", "5.41", "33.91")]
+
+
 @pytest.mark.parametrize("fault", [{"commit_then_drop": 1}, {"reset": 1}, {"commit_then_500": 1}])
 async def test_lost_answers_leave_one_order(tryton: RunningPartner, client: Any, fault: dict[str, Any]) -> None:
     """Every write loses its answer; the order is driven on from where it stands."""
@@ -203,6 +245,84 @@ async def test_two_warehouses_partial_shipments_and_exact_invoices(tryton: Runni
     assert sum(Decimal(row["tax"]) for row in found["invoices"]) == Decimal("5.42")
 
 
+async def test_a_kit_is_sold_at_its_price_and_leaves_as_its_components(tryton: RunningPartner, client: Any) -> None:
+    """Two kits at 113.09 and 3 metres of cable; one kit leaves, then the rest."""
+    order = kit_order()
+    taxes = {"tax.quote": {"taxes": {
+        "1": {"code": "EU-STD", "rate": "0.19", "amount": "42.97"},
+        "2": {"code": "EU-STD", "rate": "0.19", "amount": "0.86"},
+    }}}  # fmt: skip
+    found = await perform(client, make_call(order, "erp.place_order", {}, dict(taxes)))
+    assert isinstance(found, Done), found
+    before = await on_hand(client, order)
+    parts = (
+        part_of(order, "1", "HAM", (0, "1", "113.09", "21.48")),
+        part_of(order, "2", "HAM", (0, "1", "113.09", "21.49"), (1, "3", "4.50", "0.86")),
+    )
+    for part in parts:
+        await shipped(client, order, part)
+    documents_ = await documents(tryton, order)
+    assert [(row["untaxed"], row["total"]) for row in documents_["sales"]] == [("230.68", "274.51")]
+    invoices = [(row["reference"], row["state"], row["untaxed"], row["tax"]) for row in documents_["invoices"]]
+    assert invoices == [(part.shipment, "posted", str(part.net.amount), str(part.tax.amount)) for part in parts]
+    goods = {row["reference"]: sorted(move["quantity"] for move in row["moves"]) for row in documents_["shipments"]}
+    assert goods == {parts[0].shipment: [1, 2, 4], parts[1].shipment: [1, 2, 3, 4]}
+    after = await on_hand(client, order)
+    assert {sku: before[sku] - count for sku, count in after.items()} == {
+        **{part.sku: part.quantity * 2 for part in order.lines[0].components}, "ND-0002": 3,
+    }  # fmt: skip
+    assert order.lines[0].sku not in after, "a kit stands on no shelf"
+
+
+async def test_a_kit_without_any_single_component_is_sold_at_its_price_too(
+    tryton: RunningPartner, client: Any
+) -> None:
+    """70 kits of three and six at 10.00: a third of that has no end, and 3.3333 each would come to 699.99."""
+    order = kit_order(70, Decimal("10.00"), (3, 6))
+    taxes = {"tax.quote": {"taxes": {
+        "1": {"code": "EU-STD", "rate": "0.19", "amount": "133.00"},
+        "2": {"code": "EU-STD", "rate": "0.19", "amount": "0.86"},
+    }}}  # fmt: skip
+    found = await perform(client, make_call(order, "erp.place_order", {}, dict(taxes)))
+    assert isinstance(found, Done), found
+    before = await on_hand(client, order)
+    parts = (
+        part_of(order, "1", "HAM", (0, "51", "510.00", "96.90")),
+        part_of(order, "2", "HAM", (0, "19", "190.00", "36.10"), (1, "3", "4.50", "0.86")),
+    )
+    for part in parts:
+        await shipped(client, order, part)
+    documents_ = await documents(tryton, order)
+    assert [(row["untaxed"], row["total"]) for row in documents_["sales"]] == [("704.50", "838.36")]
+    invoices = [(row["state"], row["untaxed"], row["tax"]) for row in documents_["invoices"]]
+    assert invoices == [("posted", "510.00", "96.90"), ("posted", "194.50", "36.96")]
+    after = await on_hand(client, order)
+    assert {sku: before[sku] - count for sku, count in after.items()} == {
+        order.lines[0].components[0].sku: 210, order.lines[0].components[1].sku: 420, "ND-0002": 3,
+    }  # fmt: skip
+
+
+def kit_order(kits: int = 2, list_price: Decimal | None = None, counts: tuple[int, ...] = ()) -> Order:
+    order = order_over("HAM")
+    kit = make_world().kits[0]
+    price = Money(kit.list_price_eur if list_price is None else list_price, "EUR")
+    amount = Money(price.amount * kits, "EUR")
+    made_of = zip(kit.components, counts or [part.quantity for part in kit.components], strict=False)
+    line = msgspec.structs.replace(
+        order.lines[0], sku=kit.sku, name=kit.name, ordered=Quantity(Decimal(kits), "C62"),
+        quantity=Quantity(Decimal(kits), "C62"), unit_price=price, amount=amount,
+        components=tuple(Component(part.sku, Decimal(count)) for part, count in made_of),
+    )  # fmt: skip
+    net = Money(amount.amount + order.lines[1].amount.amount, "EUR")
+    return msgspec.structs.replace(order, lines=(line, order.lines[1]), net=net)
+
+
+async def on_hand(client: Any, order: Order) -> dict[str, Decimal]:
+    skus = [order.lines[0].sku, "ND-0002", *(part.sku for part in order.lines[0].components)]
+    assert CONNECTOR.read_balances is not None
+    return {row.sku: row.on_hand.value for row in await CONNECTOR.read_balances(client, "HAM", skus)}
+
+
 async def test_lost_answers_leave_one_shipment_and_one_invoice(tryton: RunningPartner, client: Any) -> None:
     """Each of Tryton's writes in turn loses its answer."""
     order = order_over("HAM")
@@ -220,6 +340,43 @@ async def test_lost_answers_leave_one_shipment_and_one_invoice(tryton: RunningPa
     found = await documents(tryton, order)
     assert [row["state"] for row in found["shipments"]] == ["done"]
     assert [row["state"] for row in found["invoices"]] == ["posted"]
+
+
+async def test_the_answer_says_by_when_the_goods_issue_was_in_the_books(tryton: RunningPartner, client: Any) -> None:
+    """The invoice takes three seconds more; a balance that was counted meanwhile has the goods issue in it."""
+    order = order_over("HAM")
+    await placed(client, order)
+    part = part_of(order, "1", "HAM", (0, "7", "7.00", "1.33"))
+    call = make_call(order, f"erp.ship:{part.shipment}", part)
+    await tryton.misbehave({"delay_ms": (3000, 3000), "paths": "invoice.post"})
+    began = datetime.now(UTC)
+    done = await perform(client, call)
+    ended = datetime.now(UTC)
+    assert isinstance(done, Done), done
+    assert done.booked_at is not None
+    assert began < done.booked_at < ended - timedelta(seconds=3)
+    await tryton.misbehave({})
+    assert await probe(client, call) == done, "who asks later hears the same time"
+    # It is asked what there is, the waiting shipment is cut down, assigned, packed and done, the invoice is found, gets
+    # our number and tax, is posted and read.
+    assert len(call.exchanges) - 2 == 9, [exchange.request[:60] for exchange in call.exchanges]
+
+
+async def test_what_leaves_whole_only_gets_its_number(tryton: RunningPartner, client: Any) -> None:
+    """Moves that stay as they are are not sent: Tryton would check each of them again."""
+    for count, changed in (("24", ["reference"]), ("23", ["moves", "reference"])):
+        order = order_over("HAM")
+        await placed(client, order)
+        part = part_of(order, "1", "HAM", (0, count, f"{count}.00", "4.56"), (1, "3", "4.50", "0.86"))
+        await shipped(client, order, part)
+        (write,) = [
+            entry for entry in await tryton.log()
+            if entry["kind"] == "model.stock.shipment.out.write" and part.shipment in str(entry["document"])
+        ]  # fmt: skip
+        assert sorted(write["document"]["arguments"][1]) == changed
+        goods = (await documents(tryton, order))["shipments"]
+        done = [[move["quantity"] for move in row["moves"]] for row in goods if row["state"] == "done"]
+        assert done == [[int(count), 3]]
 
 
 async def perform_all(client: Any, calls: list[Call]) -> list[Done | CrossdockError]:
@@ -338,7 +495,64 @@ async def test_refused_and_unavailable(tryton: RunningPartner, client: Any) -> N
     assert found.retry_after_seconds == 7
 
 
-@pytest.mark.parametrize(("feed", "count"), [("products", 240), ("customers", 48), ("prices", 1000), ("stock", 2)])
+async def refusal(client: Any, order: Order, taxes: dict[str, object] | None = None) -> Refused:
+    found = await perform(client, make_call(order, "erp.place_order", {}, taxes or dict(TAXES)))
+    assert isinstance(found, Refused), found
+    return found
+
+
+async def test_what_the_credit_check_refuses_is_said_with_its_figures(tryton: RunningPartner, client: Any) -> None:
+    order = order_over("HAM")
+    line = msgspec.structs.replace(
+        order.lines[0], unit_price=Money(Decimal("2000.00"), "EUR"), amount=Money(Decimal("48000.00"), "EUR")
+    )
+    dear = msgspec.structs.replace(
+        order, customer="C0001", lines=(line, order.lines[1]), net=Money(Decimal("48004.50"), "EUR")
+    )
+    taxes: dict[str, object] = {"tax.quote": {"taxes": {
+        "1": {"code": "EU-STD", "rate": "0.19", "amount": "9120.00"},
+        "2": {"code": "EU-STD", "rate": "0.19", "amount": "0.86"},
+    }}}  # fmt: skip
+    found = await refusal(client, dear, taxes)
+    assert found.code == "erp_credit_limit"
+    said = r"In Tryton C0001 has used \d+\.\d\d of 25000\.00 EUR of credit; this order takes 48004\.50 more\."
+    assert re.fullmatch(said, found.message)
+    assert found.next_action == "Raise the limit in Tryton or wait for a payment, then release the order."
+    assert [row["state"] for row in (await documents(tryton, order))["sales"]] == ["quotation"]
+
+
+async def test_what_tryton_does_not_sell_and_whom_it_does_not_sell_to_is_said_by_name(client: Any) -> None:
+    """It says which field of which record is "not valid according to its domain", or sells what was archived before."""
+    code = f"T-{next(NUMBERS)}"
+    (metre,) = await client.rows(None, "product.uom", [["symbol", "=", "m"]], ["symbol"])
+    (category,) = await client.rows(None, "product.category", [["name", "=", "standard"]], ["name"])
+    (template,) = await client.call(None, "model.product.template.create", [{
+        "name": "Short of life", "code": code, "type": "goods", "default_uom": metre["id"], "sale_uom": metre["id"],
+        "salable": True, "list_price": Decimal("1.50"), "account_category": category["id"],
+        "products": [["create", [{"suffix_code": "", "cost_price": Decimal(1)}]]],
+    }])  # fmt: skip
+    (party,) = await client.call(None, "model.party.party.create", [{
+        "name": "Short of life", "code": code, "addresses": [["create", [{"street": "Quay 1"}]]],
+    }])  # fmt: skip
+    await client.ensure_references(again=True)
+
+    async def asked(sku: str = "ND-0002") -> tuple[str, str]:
+        order = order_over("HAM")
+        lines = (order.lines[0], msgspec.structs.replace(order.lines[1], sku=sku))
+        found = await refusal(client, msgspec.structs.replace(order, customer=code, lines=lines))
+        return found.code, found.message
+
+    await client.call(None, "model.product.template.write", [template], {"salable": False})
+    assert await asked(code) == ("erp_product_unsold", f"In Tryton the product {code} is not for sale.")
+    await client.call(None, "model.product.template.write", [template], {"active": False, "salable": True})
+    assert await asked(code) == ("erp_product_archived", f"In Tryton the product {code} is archived.")
+    await placed(client, msgspec.structs.replace(order_over("HAM"), customer=code))
+    await client.call(None, "model.party.party.write", [party], {"active": False})
+    await client.ensure_references(again=True)
+    assert await asked() == ("erp_customer_archived", f"In Tryton the customer {code} is archived.")
+
+
+@pytest.mark.parametrize(("feed", "count"), [("products", 246), ("customers", 48), ("prices", 1000), ("stock", 3)])
 async def test_feeds_tell_the_world(client: Any, feed: str, count: int) -> None:
     read: Callable[..., Any] = CONNECTOR.feed(feed).read
     cursor, keys = "", set()
@@ -349,6 +563,14 @@ async def test_feeds_tell_the_world(client: Any, feed: str, count: int) -> None:
         if not page.more:
             break
     assert len(keys) >= count if feed == "prices" else len(keys) == count, sorted(keys)[:5]
+
+
+async def test_a_kit_tells_what_it_is_made_of(client: Any) -> None:
+    told = {fact.business_key: fact.body for fact in (await CONNECTOR.feed("products").read(client, "erp", "")).facts}
+    for kit in make_world().kits:
+        product = msgspec.json.decode(told[kit.sku], type=Product)
+        assert product.components == tuple(Component(part.sku, Decimal(part.quantity)) for part in kit.components)
+        assert product.packs == (Pack("C62", Decimal(1), kit.packs[0].gtin),)
 
 
 async def test_an_account_is_asked_for_as_the_feed_tells_it(client: Any) -> None:
@@ -362,3 +584,72 @@ async def test_an_account_is_asked_for_as_the_feed_tells_it(client: Any) -> None
         assert live.blocked == (told[code]["status"] == "blocked")
     with pytest.raises(Invalid):
         await ask(client, "C9999")
+
+
+async def supplies_of(client: Any, cursor: str = "") -> tuple[dict[str, Any], str]:
+    """(purchase order's number and SKU -> what it will bring, the cursor)."""
+    page = await CONNECTOR.feed("supply").read(client, "erp", cursor)
+    rows = [row for fact in page.facts for row in msgspec.json.decode(fact.body)["supplies"]]
+    return {f"{row['purchase_order']} {row['sku']}": row for row in rows}, page.cursor
+
+
+async def test_a_purchase_order_is_supply_with_its_date_until_its_goods_have_come(client: Any) -> None:
+    """Announced by the supplier it is on its way; received it is in stock, and supply no more."""
+    references = await client.ensure_references()
+    product, unit = references.products["ND-0001"]
+    ham = references.warehouses["HAM"]
+    (supplier,) = await client.rows(None, "party.party", [["code", "=", "S001"]], ["addresses"])
+    today = datetime.now(UTC).date()
+    due = today + timedelta(days=12)
+    (purchase,) = await client.call(None, "model.purchase.purchase.create", [{
+        "party": supplier["id"], "invoice_address": supplier["addresses"][0], "purchase_date": today,
+        "currency": references.currencies["EUR"], "warehouse": ham.id, "delivery_date": due, "invoice_method": "manual",
+        "lines": [["create", [{
+            "type": "line", "product": product, "unit": unit, "quantity": 40.0, "unit_price": Decimal("1.20"),
+        }]]],
+    }])  # fmt: skip
+    for button in ("quote", "confirm"):
+        await client.call(None, f"model.purchase.purchase.{button}", [purchase])
+    (row,) = await client.rows(None, "purchase.purchase", [["id", "=", purchase]], ["number", "state"])
+    assert row["state"] == "processing"
+    key = f"{row['number']} ND-0001"
+    supplies, cursor = await supplies_of(client)
+    assert {name: supplies[key][name] for name in ("location", "quantity", "expected_on")} == {
+        "location": "HAM", "quantity": {"value": "40", "unit": "C62"}, "expected_on": due.isoformat(),
+    }  # fmt: skip
+    before = (await balance_of(client, "ND-0001"))["in_transit"]
+    moves = [
+        move["id"] for move in
+        await client.rows(None, "stock.move", [["origin.purchase", "=", purchase, "purchase.line"]], ["state"])
+    ]  # fmt: skip
+    (note,) = await client.call(None, "model.stock.shipment.in.create", [{
+        "supplier": supplier["id"], "warehouse": ham.id, "warehouse_input": ham.input,
+        "warehouse_storage": ham.storage, "reference": f"DN-{row['number']}", "incoming_moves": [["add", moves]],
+    }])  # fmt: skip
+    announced = await balance_of(client, "ND-0001")
+    assert Decimal(announced["in_transit"]) == Decimal(before) + 40
+    await client.call(None, "model.stock.move.write", moves, {"quantity": 30.0})
+    await client.call(None, "model.stock.shipment.in.receive", [note])
+    supplies, cursor = await supplies_of(client, cursor)
+    assert supplies[key]["quantity"]["value"] == "10", "the rest is still owed"
+    after = await balance_of(client, "ND-0001")
+    assert Decimal(after["on_hand"]["value"]) == Decimal(announced["on_hand"]["value"]) + 30
+    assert Decimal(after.get("in_transit", "0")) == Decimal(before)
+    rest = await client.rows(
+        None, "stock.move", [["origin.purchase", "=", purchase, "purchase.line"], ["state", "=", "draft"]], ["state"]
+    )
+    await client.call(None, "model.stock.move.cancel", [move["id"] for move in rest])
+    supplies, cursor = await supplies_of(client, cursor)
+    assert supplies[key]["quantity"]["value"] == "0", "said once more, with nothing"
+    supplies, _ = await supplies_of(client, cursor)
+    assert not supplies, "nothing is news"
+
+
+async def balance_of(client: Any, sku: str) -> dict[str, Any]:
+    found = {"in_transit": "0"}
+    for cursor in ("BHX", "HAM"):
+        page = await CONNECTOR.feed("stock").read(client, "erp", cursor)
+        for fact in page.facts:
+            if fact.subject == "HAM":
+                found |= next(row for row in msgspec.json.decode(fact.body)["balances"] if row["sku"] == sku)
+    return found

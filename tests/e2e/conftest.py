@@ -12,7 +12,7 @@ from tests.e2e.test_run import free_ports
 
 @pytest.fixture(scope="session")
 def demonstration_place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
-    """The home and the first of its ten ports. CROSSDOCK_PROOF_HOME names one to go on with."""
+    """The home and the first of its twelve ports. CROSSDOCK_PROOF_HOME names one to go on with."""
     kept = os.environ.get("CROSSDOCK_PROOF_HOME", "")
     if kept:
         return Path(kept), free_ports()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
@@ -20,8 +20,10 @@ from crossdock.sandbox.world import REGION_OF_COUNTRY, make_world
 CENT: Final = Decimal("0.01")
 OFFSETS: Final[Mapping[str, int]] = {
     "erp": 1, "shop": 2, "portal": 3, "bazaar": 4, "agora": 5, "wms": 6, "tax": 7, "payment": 8,
+    "supplier": 10, "centre": 11,
 }  # fmt: skip
 CHANNELS: Final = ("shop", "portal", "bazaar", "agora")
+WAREHOUSES: Final = ("wms", "supplier", "centre")
 _UNITS: Final = {word: code for code, word in UNIT_WORDS.items()}
 Row = dict[str, Any]
 Lines = Counter[tuple[str, Decimal, Decimal]]
@@ -56,6 +58,11 @@ def read_log(port: int, system: str, kind: str = "") -> list[Row]:
         after = page[-1]["sequence"]
         found += [row for row in page if not kind or row["kind"] == kind]
     return found
+
+
+def read_shipments(port: int) -> dict[str, Row]:
+    """What left any of the warehouses, by its number."""
+    return {row["business_key"]: row["document"] for system in WAREHOUSES for row in read_log(port, system, "shipment")}
 
 
 def read_documents(port: int, kind: str) -> list[Row]:
@@ -137,7 +144,7 @@ def judge_sales(port: int, ordered: Mapping[str, Ordered], accepted: set[str]) -
 
 def judge_shipments(port: int) -> dict[str, dict[str, tuple[str, Decimal]]]:
     """What left each warehouse is one goods issue in the ERP. Returns order -> shipment -> its number and pieces."""
-    left = {row["business_key"]: row["document"] for row in read_log(port, "wms", "shipment")}
+    left = read_shipments(port)
     booked = [row for row in read_documents(port, "shipments") if row["reference"]]
     assert Counter(row["reference"] for row in booked) == dict.fromkeys(left, 1)
     shipped: dict[str, dict[str, tuple[str, Decimal]]] = defaultdict(dict)
@@ -146,7 +153,9 @@ def judge_shipments(port: int) -> dict[str, dict[str, tuple[str, Decimal]]]:
         assert (row["state"], row["warehouse"]) == ("done", document["warehouse"]), row["reference"]
         assert {move["state"] for move in row["moves"]} == {"done"}, row["reference"]
         moved = _summed((move["product"], move["quantity"]) for move in row["moves"])
-        assert moved == _summed((line["sku"], line["quantity"]) for line in document["lines"]), row["reference"]
+        assert moved == _summed(pair for line in document["lines"] for pair in _parts(line["sku"], line["quantity"])), (
+            row["reference"]
+        )
         shipped[document["instruction"][:10]][row["reference"]] = (row["number"], sum(moved.values(), Decimal(0)))
     return shipped
 
@@ -178,6 +187,13 @@ def _transactions(port: int) -> list[Row]:
     return rows
 
 
+def _parts(sku: str, quantity: Any) -> list[tuple[str, Decimal]]:
+    """What left: of a kit its components."""
+    product = _PRODUCTS.get(sku)
+    components = product.components if product is not None else ()
+    return [(part.sku, part.quantity * Decimal(str(quantity))) for part in components] or [(sku, quantity)]
+
+
 def _summed(pairs: Any) -> dict[str, Decimal]:
     found: dict[str, Decimal] = defaultdict(Decimal)
     for sku, quantity in pairs:
@@ -185,7 +201,7 @@ def _summed(pairs: Any) -> dict[str, Decimal]:
     return found
 
 
-_PRODUCTS: Final = {product.sku: product for product in make_world().products}
+_PRODUCTS: Final = {product.sku: product for product in make_world().sold}
 _GTINS: Final = {pack.gtin: (product.sku, pack) for product in _PRODUCTS.values() for pack in product.packs}
 
 
@@ -193,6 +209,17 @@ def _line(sku: str, unit: str, quantity: str, price: Decimal) -> tuple[str, Deci
     packs = {pack.unit: pack.quantity for pack in _PRODUCTS[sku].packs} if sku in _PRODUCTS else {}
     count = Decimal(str(quantity))
     return sku, (count * packs.get(unit, 1)).normalize(), (count * price).quantize(CENT, ROUND_HALF_UP)
+
+
+def _lines(lines: Iterable[tuple[str, Decimal, Decimal]]) -> Lines:
+    """As the ERP has them: components in the place of a kit, the first of them at its price."""
+    found: Lines = Counter()
+    for sku, count, amount in lines:
+        product = _PRODUCTS.get(sku)
+        parts = [(part.sku, part.quantity) for part in product.components] if product is not None else []
+        for place, (part, each) in enumerate(parts or [(sku, 1)]):
+            found[part, (count * each).normalize(), amount if place == 0 else amount * 0] += 1
+    return found
 
 
 def _consumer(country: str) -> str:
@@ -204,7 +231,7 @@ def _shop(document: Row) -> Ordered:
         _line(row["sku"], _UNITS.get(row["unit"], row["unit"]), row["quantity"], Decimal(str(row["price"])))
         for row in document["lines"]
     )
-    return Ordered(document["currency"], _consumer(document["shipping_address"]["country"]), Counter(lines))
+    return Ordered(document["currency"], _consumer(document["shipping_address"]["country"]), _lines(lines))
 
 
 def _portal(document: Row) -> Ordered:
@@ -212,7 +239,7 @@ def _portal(document: Row) -> Ordered:
         _line(row["sku"], row["quantity"]["unit"], row["quantity"]["value"], Decimal(row["unit_price"]["amount"]))
         for row in document["lines"]
     )
-    return Ordered(document["currency"], document["customer"], Counter(lines))
+    return Ordered(document["currency"], document["customer"], _lines(lines))
 
 
 def _bazaar(document: Row) -> Ordered:
@@ -220,7 +247,7 @@ def _bazaar(document: Row) -> Ordered:
         _line(row["sku"], row["unit"], row["quantity"], Decimal(row["unit_price_minor"]) / 100)
         for row in document["items"]
     )
-    return Ordered(document["currency"], _consumer(document["ship_to"]["country_code"]), Counter(lines))
+    return Ordered(document["currency"], _consumer(document["ship_to"]["country_code"]), _lines(lines))
 
 
 def _agora(document: Row) -> Ordered:
@@ -228,7 +255,7 @@ def _agora(document: Row) -> Ordered:
     for row in document["lines"]:
         sku, pack = _GTINS.get(row["gtin"], (row["gtin"], None))
         lines.append(_line(sku, pack.unit if pack else "", row["packs"], Decimal(row["pricePerPack"])))
-    return Ordered(document["currencyCode"], _consumer(document["deliverTo"]["country"]), Counter(lines))
+    return Ordered(document["currencyCode"], _consumer(document["deliverTo"]["country"]), _lines(lines))
 
 
 _READERS: Final = {"shop": _shop, "portal": _portal, "bazaar": _bazaar, "agora": _agora}

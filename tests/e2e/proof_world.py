@@ -14,7 +14,6 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,94 +21,13 @@ import aiohttp
 import asyncpg
 
 from crossdock.app import prepare_database
-from crossdock.ledger import master_data
 from crossdock.ledger.clients import ApiClient
 from crossdock.ledger.database import open_pool
-from crossdock.model.documents import Pack, Product
-from crossdock.model.values import Money
-from crossdock.sandbox.world import make_world
+from crossdock.prove.real_world import KINDS, make_configuration, partner_options, place_products
 from tests.conformance.partners import KEY, RunningPartner, start_partner
-from tests.integration.engine.bench_world import NOW
 
-KINDS = ("shop", "portal", "wms", "tax", "payment", "carrier")
-PUSHING = ("shop", "wms", "carrier")
 CHANNEL_SCOPES = ("availability:read", "orders:write", "orders:read", "shipments:read")
 OPERATOR_SCOPES = (*CHANNEL_SCOPES, "holds:read", "connections:read", "quarantine:read")
-
-CONFIGURATION = """
-[cell]
-name = "proof"
-environment = "demo"
-erp = "tax"
-[regions]
-DE = "EU"
-AT = "EU"
-[[locations]]
-code = "HAM"
-region = "EU"
-connection = "wms"
-[[locations]]
-code = "BHX"
-region = "EU"
-connection = "wms"
-[sourcing.preference]
-EU = ["HAM", "BHX"]
-[channels.shop]
-connection = "shop"
-currencies = ["EUR"]
-payments = ["card"]
-price_source = "channel"
-[channels.portal]
-connection = "portal"
-currencies = ["EUR"]
-payments = ["card"]
-price_source = "channel"
-[stock.channels.shop]
-compare_calls_per_minute = 60
-[stock.channels.portal]
-compare_calls_per_minute = 60
-[[plans]]
-name = "card"
-steps = [
-    { operation = "tax.quote", connection = "tax" },
-    { operation = "payment.authorise", connection = "payment", needs = ["tax.quote"] },
-    { operation = "channel.acknowledge", connection = "@channel", needs = ["payment.authorise"] },
-    { operation = "wms.release", connection = "@warehouse", each = "warehouse", needs = ["payment.authorise"] },
-]
-shipment_steps = [
-    { operation = "payment.capture", connection = "payment" },
-    { operation = "tax.commit", connection = "tax" },
-    { operation = "channel.ship", connection = "@channel" },
-    { operation = "carrier.track", connection = "carrier" },
-]
-on_refused = { "payment.authorise" = "cancel" }
-[retry]
-unavailable = { base_seconds = 0.5, factor = 2, cap_seconds = 2 }
-in_doubt = { base_seconds = 0.5, factor = 2, cap_seconds = 2 }
-[breaker]
-failures_to_open = 30
-open_seconds = 1
-growth = 1
-cap_seconds = 2
-"""
-FEEDS = {
-    "shop": "feeds.orders = { interval_seconds = 2 }",
-    "wms": "feeds.shipments = { interval_seconds = 1 }\nfeeds.stock = { interval_seconds = 5 }",
-    "carrier": "feeds.trackings = { interval_seconds = 5 }",
-}
-
-
-def configuration() -> str:
-    tables = []
-    for kind in KINDS:
-        name = kind.upper()
-        settings = f'url = {{ env = "PROOF_{name}" }}, key = {{ env = "PROOF_KEY" }}'
-        lines = [f"[connections.{kind}]", f'system = "{kind}"', f"settings = {{ {settings} }}"]
-        if kind in PUSHING:
-            lines.append('webhook_secrets = [{ env = "PROOF_WEBHOOK_SECRET" }]')
-        lines.append(FEEDS.get(kind, ""))
-        tables.append("\n".join(lines))
-    return "\n".join([CONFIGURATION, *tables])
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +71,9 @@ class World:
     def begin(self) -> None:
         for folder in (self.logs, self.traces):
             folder.mkdir()
-        self.configuration_file.write_text(configuration(), encoding="utf-8")
+        self.configuration_file.write_text(make_configuration(), encoding="utf-8")
         for kind in KINDS:
-            options = ["--webhook-url", f"{self.url}/hooks/{kind}"] if kind in PUSHING else []
-            if kind == "portal":
-                options = ["--crossdock-url", self.url]
-            if kind == "carrier":
-                options += ["--deliver-after", "1", "3"]
+            options = partner_options(kind, self.url)
             environment = {
                 "CROSSDOCK_SANDBOX_WEBHOOK_SECRET": self.secrets.webhook_secret,
                 "CROSSDOCK_SANDBOX_CLIENT_ID": "portal-1",
@@ -170,8 +84,8 @@ class World:
             )
         self._environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("CROSSDOCK_")},
-            **{f"PROOF_{kind.upper()}": partner.url for kind, partner in self.partners.items()},
-            "PROOF_KEY": self.secrets.partner_key, "PROOF_WEBHOOK_SECRET": self.secrets.webhook_secret,
+            **{f"PROVE_{kind.upper()}": partner.url for kind, partner in self.partners.items()},
+            "PROVE_KEY": self.secrets.partner_key, "PROVE_WEBHOOK_SECRET": self.secrets.webhook_secret,
             "CROSSDOCK_DATABASE_URL": self.dsn, "CROSSDOCK_HOME": str(self.directory / "home"),
         }  # fmt: skip
 
@@ -282,6 +196,11 @@ SELECT f.connection, f.kind, f.state, f.cause, count(*), min(f.business_key) FRO
 WHERE f.state NOT IN ('applied', 'ignored') GROUP BY 1, 2, 3, 4
 UNION ALL
 SELECT 'orders', '', state, '', count(*), '' FROM order_progress GROUP BY 3
+UNION ALL
+(SELECT 'order', o.channel_number, p.state,
+        (SELECT string_agg(s.name || ' ' || s.state, ', ' ORDER BY s.name) FROM steps s WHERE s.order_id = o.order_id),
+        1, p.progress::text
+ FROM orders o JOIN order_progress p USING (order_id) WHERE p.state NOT IN ('completed', 'cancelled') LIMIT 3)
 """
 
 
@@ -301,47 +220,17 @@ async def open_world(dsn: str, directory: Path) -> AsyncIterator[World]:
         (ApiClient("operator-1", OPERATOR_SCOPES, ("portal", "shop")), found.operator_secret),
     ]
     await prepare_database(dsn, "operator", found.console_password, clients)
-    await _seed_products(dsn)
+    pool = await open_pool(dsn, size=2)
+    try:
+        await place_products(pool)
+    finally:
+        pool.terminate()
     world = World(directory, dsn, found, free_port())
     try:
         await asyncio.to_thread(world.begin)
         yield world
     finally:
         await asyncio.to_thread(world.stop)
-
-
-async def _seed_products(dsn: str) -> None:
-    products = [
-        Product(
-            row.sku, row.name, row.base_unit, row.tax_category, (Money(row.list_price_eur, "EUR"),),
-            tuple(Pack(pack.unit, Decimal(pack.quantity)) for pack in row.packs),
-        )
-        for row in make_world().products
-    ]  # fmt: skip
-    pool = await open_pool(dsn, size=2)
-    try:
-        async with pool.acquire() as connection, connection.transaction():
-            await master_data.place_products(connection, [("erp", row) for row in products], NOW)
-    finally:
-        pool.terminate()
-
-
-def make_basket(chance: random.Random, **personal: Any) -> dict[str, Any]:
-    """What a buyer puts together at a channel; `personal` replaces who it is for."""
-    products = chance.sample(make_world().products, chance.choice((1, 2, 3, 5)))
-    address = {"name": "Ada", "street": "Quay 1", "city": "Bremen", "postal_code": "28195", "country": "DE"}
-    return {
-        "currency": "EUR", "card_token": personal.pop("card_token", "tok_visa"),
-        "email": personal.pop("email", "ada@example.com"), "note": personal.pop("note", ""),
-        "ship_to": {**address, **personal},
-        "lines": [
-            {
-                "sku": row.sku, "quantity": str(chance.randint(1, 4)), "unit": row.base_unit,
-                "unit_price": str(row.list_price_eur),
-            }
-            for row in products
-        ],
-    }  # fmt: skip
 
 
 async def seen_requests(partner: RunningPartner) -> list[dict[str, Any]]:

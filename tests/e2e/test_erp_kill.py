@@ -28,7 +28,16 @@ import pytest
 from crossdock.sandbox.orders import BuyerAddress, BuyerLine, BuyerOrder
 from crossdock.sandbox.stream import Catalogue, make_order
 from crossdock.sandbox.world import make_world
-from tests.e2e.erp_judge import Row, ask, judge, read_documents, read_log, read_orders
+from tests.e2e.erp_judge import (
+    WAREHOUSES,
+    Row,
+    ask,
+    judge,
+    read_documents,
+    read_log,
+    read_orders,
+    read_shipments,
+)
 from tests.e2e.test_run import FIRST_SECONDS_MAX, Run
 
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(9000)]
@@ -51,7 +60,8 @@ def demonstration(demonstration_place: tuple[Path, int]) -> Iterator[Run]:
         run.wait_until(lambda: "Crossdock is ready" in run.said, FIRST_SECONDS_MAX)
         # Nothing is found short at picking: every order can be followed to its end.
         pace = {"on": True, "interval": 1, "partial": 0.3, "short": 0, "seed": SEED}
-        ask(port, "wms", "/_control/auto", "POST", pace)
+        for warehouse in WAREHOUSES:
+            ask(port, warehouse, "/_control/auto", "POST", pace)
         yield run
         assert run.end() == 0
     finally:
@@ -108,7 +118,7 @@ def is_drained(run: Run) -> bool:
     except OSError:
         return False
     posted = {row["reference"] for row in invoices if row["state"] in ("posted", "paid")}
-    return {row["business_key"] for row in read_log(run.port, "wms", "shipment")} == posted
+    return read_shipments(run.port).keys() == posted
 
 
 def wait_until_drained(run: Run) -> None:

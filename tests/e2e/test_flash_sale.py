@@ -30,8 +30,9 @@ async def test_nothing_is_sold_twice_where_shares_divide_the_stock(database_url:
 
 
 async def test_a_unit_that_two_channels_sold_is_promised_to_one_order(database_url: str, tmp_path: Path) -> None:
-    """Shares above 100 % let channels sell twice: how often is told, and nobody is promised what is not there."""
-    sale = Sale(seed=SEED, skus=6, orders=60, policy="shared", fault_count=4)
+    """Shares above 100 % let channels sell twice: how often is told, and nobody is promised what is not there. Kits are
+    sold beside their components, so both take from the same few units."""
+    sale = Sale(seed=SEED, skus=6, orders=60, policy="shared", fault_count=4, kits=2)
     outcome = await run_flash_sale(sale, database_url, tmp_path)
     assert not found(outcome)
     assert outcome.oversold_units >= 0

@@ -19,8 +19,10 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from tests.e2e.canaries import Person, files_left, find_canaries, secrets_of
-from tests.e2e.proof_world import Log, World, make_basket, open_world, read_logs, seen_requests
+from crossdock.prove.canaries import Person, find_canaries
+from crossdock.prove.real_world import make_basket
+from tests.e2e.canaries import files_left, secrets_of
+from tests.e2e.proof_world import Log, World, open_world, read_logs, seen_requests
 
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(3600)]
 ORDERS = int(os.environ.get("CROSSDOCK_PROOF_ORDERS", "30"))

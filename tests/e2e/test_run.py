@@ -18,20 +18,22 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.canaries import Left, find_canaries
+from crossdock.prove.canaries import Left, find_canaries
+from tests.conformance.calls import BASKET
 
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
+SHOP, BAZAAR, SUPPLIER, CENTRE = 2, 4, 10, 11
 FIRST_SECONDS_MAX = 600
 LATER_SECONDS_MAX = 120
 
 
 def free_ports() -> int:
-    """The first of ten free ports."""
+    """The first of twelve free ports."""
     for first in range(18_700, 60_000, 20):
         taken = []
         try:
-            for port in range(first, first + 10):
+            for port in range(first, first + 12):
                 probe = socket.socket()
                 taken.append(probe)
                 probe.bind(("127.0.0.1", port))
@@ -41,7 +43,7 @@ def free_ports() -> int:
             for probe in taken:
                 probe.close()
         return first
-    raise AssertionError("no ten free ports")
+    raise AssertionError("no twelve free ports")
 
 
 class Run:
@@ -83,6 +85,14 @@ class Run:
 
     def read(self, offset: int, path: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port + offset}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def post(self, offset: int, path: str, body: object) -> Any:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port + offset}{path}", json.dumps(body).encode(),
+            {"content-type": "application/json"},
+        )  # fmt: skip
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own address
             return json.load(answer)
 
     def end(self) -> int:
@@ -162,6 +172,37 @@ def test_a_later_start_is_quick_goes_on_with_the_data_and_ends_by_itself(
     assert {process["name"] for process in status["processes"]} >= {"supervisor", "api", "worker-1", "erp", "wms"}
     assert run.process.wait(120) == 0
     assert processes_of(home) == []
+
+
+def test_goods_of_a_supplier_and_of_a_fulfilment_centre_are_sold_from_where_they_lie(
+    place: tuple[Path, int], started: list[Run]
+) -> None:
+    """Each leaves from shelves that are not ours, and the ERP's books follow; what is on order comes from the ERP."""
+    home, port = place
+    run = Run(home, port, "--orders-per-second", "0")
+    started.append(run)
+    run.wait_until(lambda: "Crossdock is ready" in run.said, LATER_SECONDS_MAX)
+    for offset, sku, token in ((SHOP, "ND-0240", "tok_00001234"), (BAZAAR, "ND-0020", "")):
+        line = {"sku": sku, "quantity": "2", "unit": "C62", "unit_price": "9.00"}
+        order = {**BASKET, "card_token": token, "lines": [line]}
+        assert run.post(offset, "/_control/order", {"orders": [order]})["numbers"]
+
+    def left(offset: int) -> bool:
+        return any(entry["kind"] == "shipment" for entry in run.read(offset, "/_log"))
+
+    run.wait_until(lambda: left(SUPPLIER) and left(CENTRE), 120)
+
+    def booked() -> set[str]:
+        shipments = run.read(1, "/_documents?kind=shipments")["shipments"]
+        return {row["warehouse"] for row in shipments if row["state"] == "done"}
+
+    run.wait_until(lambda: booked() >= {"DSP", "FBB"}, 120)
+    explained = json.loads(run.command("stock", "explain", "ND-0240", "--channel", "shop", "--json").stdout)
+    assert {(one["location"], one["source"]) for one in explained["availability"]["locations"]} >= {("DSP", "supplier")}
+    explained = json.loads(run.command("stock", "explain", "ND-0001", "--channel", "portal", "--json").stdout)
+    assert {one["location"] for one in explained["on_order"]} == {"HAM", "BHX"}
+    assert explained["availability"]["promise_on"] == min(one["expected_on"] for one in explained["on_order"])
+    assert run.end() == 0
 
 
 def test_a_killed_supervisor_leaves_nothing_behind(place: tuple[Path, int], started: list[Run]) -> None:

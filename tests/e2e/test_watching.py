@@ -15,9 +15,11 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from crossdock.prove.canaries import CARD_NUMBER, Left, Person, find_canaries
+from crossdock.prove.real_world import make_basket
 from crossdock.sandbox.portal import traceparent_of
-from tests.e2e.canaries import CARD_NUMBER, Left, Person, files_left, find_canaries, secrets_of
-from tests.e2e.proof_world import World, free_port, make_basket, open_world, read_logs, seen_requests
+from tests.e2e.canaries import files_left, secrets_of
+from tests.e2e.proof_world import World, free_port, open_world, read_logs, seen_requests
 
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(600)]
 SHOP_ORDERS: Final = 6

@@ -259,16 +259,26 @@ class CrossdockStub:
         return web.json_response({"state": "accepted", "number": "CD1"}, status=201)
 
 
-async def test_the_portal_asks_until_it_has_an_answer(tmp_path: Path) -> None:
-    stub = CrossdockStub()
+@asynccontextmanager
+async def standing_in(stub: CrossdockStub) -> AsyncIterator[str]:
+    """The stub's address."""
     application = web.Application()
     application.router.add_post("/oauth/token", stub.token)
     application.router.add_post("/v1/orders", stub.place)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    async with running("portal", tmp_path, "--crossdock-url", url) as portal, session() as client:
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_the_portal_asks_until_it_has_an_answer(tmp_path: Path) -> None:
+    stub = CrossdockStub()
+    async with (
+        standing_in(stub) as url, running("portal", tmp_path, "--crossdock-url", url) as portal, session() as client,
+    ):  # fmt: skip
         number = await portal.place_order({**BASKET, "customer": "C0001", "card_token": ""})
         state = ""
         async with asyncio.timeout(30):
@@ -281,7 +291,6 @@ async def test_the_portal_asks_until_it_has_an_answer(tmp_path: Path) -> None:
             async with client.post(f"{portal.url}/api/orders/{number}/status", json=status) as response:
                 assert response.status == 200
         assert await portal.effects("status", number) == 1
-    await runner.cleanup()
     assert stub.keys == [number] * 3
     assert stub.tokens == 2, "a refused token is fetched anew"
     assert stub.bodies[0]["payment"] == {"method": "terms"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import pytest
 
 from tests.conformance.calls import BASKET
 from tests.conformance.partners import KEY, RunningPartner
-from tests.integration.test_sandbox import running, session
+from tests.integration.test_sandbox import CrossdockStub, running, session, standing_in
 
 pytestmark = pytest.mark.process
 SKU = "ND-0005"  # sold by the piece, and in boxes of twelve
@@ -89,6 +90,25 @@ async def test_an_order_that_the_seller_has_not_confirmed_is_kept_back_from_new_
         await shop.control("POST", "/_control/cancel", {"number": (await shop.log())[-1]["business_key"]})
         await tell(client, shop, 6, before)
         assert await shown(shop) == 2, "a cancelled order keeps nothing back"
+
+
+async def test_goods_of_an_order_that_the_seller_refuses_are_shown_again(tmp_path: Path) -> None:
+    stub = CrossdockStub()
+    stub.answers = [422]
+    async with (
+        standing_in(stub) as url, running("portal", tmp_path, "--crossdock-url", url) as portal, session() as client,
+    ):  # fmt: skip
+        before = datetime.now(UTC)
+        await tell(client, portal, 30, before)
+        for left in (30, 30 - 12):
+            number = await portal.place_order(basket(1, "XBX"))
+            async with asyncio.timeout(20):
+                while not await portal.effects("answer", number):  # noqa: ASYNC110 - the partner is a process
+                    await asyncio.sleep(0.05)
+            assert await shown(portal) == left
+        # What it was told before its order was confirmed still lacks that order alone.
+        await tell(client, portal, 30, before)
+        assert await shown(portal) == 18
 
 
 async def test_what_was_never_told_is_sold_or_not_as_the_laboratory_says(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ async def test_a_channels_export_is_compared_as_it_is(database_url: str, tmp_pat
     try:
         await place_stock_estate(pool, now)
         await pool.execute("DELETE FROM stock_drift")
-        found = await compare_channel(pool, "shop", find_file(export), Decimal(60), now)
+        found = await compare_channel(pool, "shop", "shop", find_file(export), Decimal(60), now)
         assert (found.given, found.believed) == (3, 2)
         assert {cause: counted.count for cause, counted in found.causes.items()} == {
             "rival_writer": 1, "unknown_sku": 2,
@@ -38,7 +38,7 @@ async def test_a_channels_export_is_compared_as_it_is(database_url: str, tmp_pat
         assert [tuple(row) for row in rows] == [("BOLT-M8", "suspect"), ("NUT-M8", "open"), ("STRANGER", "open")]
         export.write_text("sku,quantity\nBOLT-M8,7\nNUT-M8,many\n", encoding="utf-8")
         with pytest.raises(Invalid, match=r"export\.csv, line 3"):
-            await compare_channel(pool, "shop", find_file(export), Decimal(60), now)
+            await compare_channel(pool, "shop", "shop", find_file(export), Decimal(60), now)
     finally:
         await pool.close()
 
@@ -49,6 +49,19 @@ def test_a_file_without_the_columns_is_refused(tmp_path: Path, header: str) -> N
     file.write_text(f"{header}\n", encoding="utf-8")
     with pytest.raises(Invalid):
         find_file(file)
+
+
+def test_without_options_every_told_channel_and_owned_place_of_the_demonstration_is_compared(
+    tmp_path: Path, database_url: str
+) -> None:
+    make_credentials(Home(tmp_path), ROOT / "crossdock.toml")
+    ran = ask("stock", "compare", "--json", home=tmp_path, CROSSDOCK_DATABASE_URL=database_url)
+    assert ran.returncode == 0, ran.stderr
+    compared = json.loads(ran.stdout)["comparisons"]
+    assert {one["counterpart"] for one in compared if not one["location"]} == {"shop", "portal", "bazaar", "agora"}
+    assert {one["location"] for one in compared if one["location"]} == {"HAM", "BHX", "DSP", "FBB"}
+    refused = ask("stock", "compare", "--channel", "sales-app", home=tmp_path, CROSSDOCK_DATABASE_URL=database_url)
+    assert (refused.returncode, "sales-app is no channel" in refused.stderr) == (2, True), refused.stderr
 
 
 async def test_the_command_compares_files_and_lists_what_differs(tmp_path: Path, database_url: str) -> None:

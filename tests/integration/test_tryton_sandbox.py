@@ -168,7 +168,7 @@ async def test_unfinished_database_is_made_anew(erp: Erp) -> None:
 
 async def test_world_is_there(client: aiohttp.ClientSession, erp: Erp, world: World) -> None:
     rpc = await sign_in(client, erp)
-    skus = {product.sku for product in world.products}
+    skus = {product.sku for product in world.sold}
     products = await rpc.call("model.product.product.search_read", [], 0, None, None, ["code"])
     assert {row["code"] for row in products} == skus
     codes = [customer.code for customer in world.customers]
@@ -184,7 +184,8 @@ async def test_stock_is_the_worlds(client: aiohttp.ClientSession, erp: Erp, worl
     location = await rpc.find("stock.location", ("type", "=", "warehouse"), ("code", "=", warehouse))
     assert len(location) == 1
     rows = await rpc.call(
-        "model.product.product.search_read", [], 0, None, None, ["code", "quantity"], context={"locations": location}
+        "model.product.product.search_read", [("type", "=", "goods")], 0, None, None, ["code", "quantity"],
+        context={"locations": location},
     )
     found = {row["code"]: row["quantity"] for row in rows}
     assert found == {product.sku: float(dict(product.stock)[warehouse]) for product in world.products}

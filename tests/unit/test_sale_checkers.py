@@ -75,6 +75,15 @@ def test_an_order_that_nobody_confirmed_is_found() -> None:
     assert found(warehouse_log(shipped=4), portal=held) == {"served"}
 
 
+def test_the_portal_is_told_later_what_became_of_an_order_that_was_held() -> None:
+    held = [entry("order", "portal-1", ORDERS["portal"])]
+    held.append(entry("answer", "portal-1", {"status": 202, "answer": {"state": "held"}}))
+    accepted = [*held, entry("status", "portal-1/CD00000001/channel.acknowledge", {"status": "accepted"})]
+    assert found(warehouse_log(), portal=accepted) == set()
+    cancelled = [*accepted, entry("status", "portal-1/CD00000001/channel.cancel", {"status": "cancelled"})]
+    assert found(warehouse_log(on_hand=4, shipped=4), portal=cancelled) == set()
+
+
 def test_goods_that_left_twice_or_not_at_all_are_found() -> None:
     assert found(warehouse_log(shipped=6)) == {"shipped"}
     assert found(warehouse_log(shipped=4)) == {"shipped"}

@@ -27,6 +27,7 @@ from crossdock.rules.availability import (
 
 SKUS_MAX: Final = 1_000
 _NOTHING: Final = Decimal(0)
+_DAY_SECONDS: Final = 86_400
 _EVERYTHING: Final = Terms("", None)
 
 
@@ -122,10 +123,10 @@ async def read_items(
     call: Call, skus: Sequence[str], terms: Terms, now: datetime, *, explain: bool = False
 ) -> list[tuple[SkuAvailability, Promise]]:
     """What is sold of these SKUs, in their order."""
-    async with call.services.pool.acquire() as database:
+    async with (call.services.by_key or call.services.pool).acquire() as database:
         room = await read_stockroom(
             database, skus, [terms.channel] if terms.channel else [], now, with_terms=explain,
-            with_supply=terms.backorder_days is not None,
+            with_supply=terms.backorder_days is not None, known=call.services.known,
         )  # fmt: skip
     found = []
     for sku in skus:
@@ -153,12 +154,15 @@ def _item(
 def _locations(item: Saleable, room: Stockroom, terms: Terms, now: datetime) -> tuple[LocationAvailability, ...]:
     """What is free at each of the channel's locations, before anything is kept back."""
     found = []
+    stale = room.stale
     for place in item.parts[0][1].positions:
         if terms.locations is None or place.location in terms.locations:
             left = place.on_hand - place.quality_hold - place.damaged - place.reserved
+            age = now - place.as_of
             found.append(LocationAvailability(
                 place.location, left if left > 0 else _NOTHING, place.as_of, place.source,
-                max(int((now - place.as_of).total_seconds()), 0), (place.source, place.location) in room.stale,
+                age.days * _DAY_SECONDS + age.seconds if age.days >= 0 else 0,
+                bool(stale) and (place.source, place.location) in stale,
             ))  # fmt: skip
     return tuple(found)
 

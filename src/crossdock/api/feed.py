@@ -72,7 +72,7 @@ class ChangeFeed:
 
     async def _look(self) -> None:
         while self._listeners > 0:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
                 async with self._pool.acquire() as connection:
                     _, last = await ledger.read_bounds(connection)
                 if last != self._last:

@@ -43,7 +43,7 @@ _FIXED: Final = [(name.lower().encode(), value.encode()) for name, value in HEAD
 _FIXED_FOR_PAGES: Final = [
     (name, PAGE_POLICY.encode() if name == b"content-security-policy" else value) for name, value in _FIXED
 ]
-_DATABASE: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_DATABASE: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)

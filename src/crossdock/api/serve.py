@@ -44,9 +44,10 @@ def serve(application_factory: ApplicationFactory, host: str, port: int) -> None
 async def _serve(application_factory: ApplicationFactory, host: str, port: int) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
     async with application_factory() as application:
+        # Not before: who still waits for the database is ended at once by a signal.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
         await serve_until(application, host, port, stopping)
 
 

@@ -17,6 +17,7 @@ from crossdock.insight.telemetry.metrics import Metrics
 from crossdock.insight.telemetry.traces import Tracing
 from crossdock.kit.connector import LiveAccount
 from crossdock.kit.webhooks import WebhookSecrets
+from crossdock.ledger.known_products import KnownProducts
 from crossdock.ledger.reference import ReferenceCache
 from crossdock.model.facts import Fact
 from crossdock.policy.connections import AvailabilityPolicy
@@ -42,7 +43,8 @@ class AccountSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ApiServices:
-    """`documentation` is false in production: /docs and /openapi.json are not served there."""
+    """`documentation` is false in production: /docs and /openapi.json are not served there. `by_key` is a pool of
+    which the plans are kept, for what is asked all the time."""
 
     pool: asyncpg.Pool[Any]
     intake: Intake
@@ -58,3 +60,5 @@ class ApiServices:
     tracing: Tracing = field(default_factory=Tracing)
     account_source: AccountSource | None = None
     documentation: bool = True
+    known: KnownProducts = field(default_factory=KnownProducts)
+    by_key: asyncpg.Pool[Any] | None = None

@@ -30,7 +30,7 @@ async def show_health(call: Call) -> Answer:
     try:
         async with asyncio.timeout(HEALTH_SECONDS_MAX):
             obstacle = await find_obstacle(call.services.pool)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError):
         obstacle = "The database does not answer."
     if obstacle:
         raise ApiProblem(503, "not_accepting", obstacle, headers={"Retry-After": "1"})
@@ -69,6 +69,10 @@ def _gauges(overview: Overview) -> Iterable[Metric]:
     yield gauge(
         "orders_waiting_for_erp", "Accepted orders that the ERP has not taken yet", ["connection"],
         [((row.connection,), row.orders) for row in overview.waiting_for_erp],
+    )  # fmt: skip
+    yield gauge(
+        "shipments_waiting_for_erp", "Shipments that the ERP has not booked and invoiced yet", ["connection"],
+        [((row.connection,), row.shipments) for row in overview.waiting_for_erp],
     )  # fmt: skip
     yield gauge(
         "connection_paused", "Whether a connection is paused", ["connection"],

@@ -116,7 +116,11 @@ async def quote_prices(call: Call) -> Answer:
         raise ApiProblem(422, "currency_channel", message, field="currency")
     now = services.clock()
     async with deadline(call), services.pool.acquire() as database:
-        reference = await services.reference.catch_up(database, await database.fetchval(_SQL["reference_version"]))
+        version = await database.fetchval(_SQL["reference_version"])
+        reference = await services.reference.catch_up(
+            database, version, {line.sku for line in body.lines if line.sku},
+            {line.gtin for line in body.lines if line.gtin and not line.sku},
+        )  # fmt: skip
         customer = _customer_of(body, reference)
         lines = tuple([
             _quote_line(line, body.currency, rules, customer, reference, body.priced_on or now.date())

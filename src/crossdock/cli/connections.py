@@ -9,10 +9,10 @@ from typing import Literal
 import click
 
 from crossdock.app import Application
+from crossdock.cli.application import with_application
 from crossdock.cli.exits import HELP
 from crossdock.cli.orders import actor
 from crossdock.cli.output import finish, say, show_json, show_table, with_pool
-from crossdock.cli.serve import with_application
 from crossdock.insight.connections import read_connections
 
 OVERRIDES: dict[str, Literal["open", "closed"] | None] = {"open": "open", "closed": "closed", "auto": None}

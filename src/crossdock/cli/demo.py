@@ -20,6 +20,7 @@ from crossdock.cli.home import Home, write_private
 # Each partner's port, counted from CROSSDOCK_PORT.
 PARTNER_PORTS: Final[Mapping[str, int]] = {
     "erp": 1, "shop": 2, "portal": 3, "bazaar": 4, "agora": 5, "wms": 6, "tax": 7, "payment": 8, "carrier": 9,
+    "supplier": 10, "centre": 11,
 }  # fmt: skip
 CHANNELS: Final = ("portal", "shop", "bazaar", "agora", "sales-app")
 CHANNEL_SCOPES: Final = (

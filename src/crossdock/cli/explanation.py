@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Final
 
-from crossdock.ledger.inventory import Holder
+from crossdock.ledger.inventory import Holder, Ordered
 from crossdock.model.stock import ChannelAvailability, ComponentTerm, LocationTerm
 
 _LABEL: Final = 34
@@ -14,8 +14,10 @@ _FIGURE: Final = 12
 _AGES: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
-def explain_lines(why: ChannelAvailability, holders: Sequence[Holder] = ()) -> Iterator[str]:
-    """The lines of an explanation, and who holds what of it."""
+def explain_lines(
+    why: ChannelAvailability, holders: Sequence[Holder] = (), ordered: Sequence[Ordered] = ()
+) -> Iterator[str]:
+    """The lines of an explanation, what is on order, and who holds what of it."""
     unit = why.base_unit
     yield f"{why.sku} for {why.channel}: {number(why.promise)} {why.unit} may be promised"
     if why.status in ("blocked", "unlisted"):
@@ -44,6 +46,7 @@ def explain_lines(why: ChannelAvailability, holders: Sequence[Holder] = ()) -> I
     yield _line("  = ", f"promise ({why.unit})", why.promise)
     if why.promise_on is not None:
         yield _line("  + ", f"from supply on {why.promise_on} ({unit})", why.backorder)
+    yield from _ordered_lines(ordered)
     yield from _holder_lines(holders)
 
 
@@ -69,6 +72,14 @@ def _component_lines(part: ComponentTerm) -> Iterator[str]:
     yield from _minus("    - ", "safety stock over all locations", part.safety_stock)
     yield _line("    = ", "for kits, after the buffer", part.available)
     yield _line("    ", "enough for kits", part.kits)
+
+
+def _ordered_lines(ordered: Sequence[Ordered]) -> Iterator[str]:
+    if ordered:
+        yield "  on order"
+    for one in ordered:
+        place = f"{one.purchase_order} ({one.source}) for {one.location} on {one.expected_on}"
+        yield f"    {place}: {number(one.quantity)}"
 
 
 def _holder_lines(holders: Sequence[Holder]) -> Iterator[str]:

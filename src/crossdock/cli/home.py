@@ -72,18 +72,24 @@ class RunState(msgspec.Struct, frozen=True):
     started_at: str
     ready: bool
     processes: dict[str, int]
+    port: int = PORT_DEFAULT
 
 
 def find_home(environment: Mapping[str, str]) -> Home:
-    """The home that the environment names; `./.crossdock` by default."""
+    """The home that the environment names; `./.crossdock` by default. Its port is that of what runs there, if any."""
     directory = Path(environment.get("CROSSDOCK_HOME") or ".crossdock").absolute()
-    text = environment.get("CROSSDOCK_PORT") or str(PORT_DEFAULT)
+    text = environment.get("CROSSDOCK_PORT") or str(_running_port(Home(directory)))
     if not text.isascii() or not text.isdigit() or not 1024 <= int(text) <= 65_000:
         raise Misconfigured(
             "port_form", f"CROSSDOCK_PORT is {text!r}, which is no port.", field="CROSSDOCK_PORT",
             next_action="Set it to a number between 1024 and 65000; the ports after it are used for the partners.",
         )  # fmt: skip
     return Home(directory, int(text))
+
+
+def _running_port(home: Home) -> int:
+    state = read_run_state(home)
+    return state.port if state is not None and Path(f"/proc/{state.supervisor}").exists() else PORT_DEFAULT
 
 
 def database_address(home: Home, environment: Mapping[str, str]) -> str:

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from crossdock.app import Application
+from crossdock.cli.application import with_application
 from crossdock.cli.exits import HELP
 from crossdock.cli.output import finish, say, show_json, show_table, with_pool
-from crossdock.cli.serve import with_application
 from crossdock.insight.holds import list_holds
 from crossdock.insight.orders import OrderFilter, order_id_of, read_order, search_orders
 from crossdock.insight.timeline import read_timeline
@@ -77,7 +77,7 @@ def show(number: str, as_json: bool) -> None:
     if as_json:
         show_json({"order": detail, "timeline": timeline})
         return
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     order = detail.order
     console.print(f"{order.number}  {detail.progress.state}  {order.net.amount} {order.currency}  plan {order.plan}")
     if detail.progress.hold:

@@ -20,6 +20,8 @@ from crossdock.cli.home import Home
 ERP: Final = "erp"
 # Partners that push; the others are polled or are called only.
 PUSHING: Final = frozenset({"shop", "agora", "wms", "carrier"})
+# Whose shelves are not ours, and the place that they stand at: each with a warehouse system of its own.
+FOREIGN_PLACES: Final = {"supplier": "DSP", "centre": "FBB"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def partner_programs(demo: Demo) -> list[Program]:
 def _partner(demo: Demo, name: str) -> Program:
     home = demo.home
     command = [
-        sys.executable, "-m", "crossdock.sandbox", name,
+        sys.executable, "-m", "crossdock.sandbox", "wms" if name in FOREIGN_PLACES else name,
         "--port", str(home.port + PARTNER_PORTS[name]), "--home", str(home.partners), "--name", name,
     ]  # fmt: skip
     environment = {"CROSSDOCK_SANDBOX_API_KEY": secret_of(demo.credentials, demo.references, name, webhook=False)}
@@ -55,7 +57,9 @@ def _partner(demo: Demo, name: str) -> Program:
         command += ["--crossdock-url", home.url]
         environment["CROSSDOCK_SANDBOX_CLIENT_ID"] = client.client_id
         environment["CROSSDOCK_SANDBOX_CLIENT_SECRET"] = client.client_secret
-    if name == "wms":
+    if name in FOREIGN_PLACES:
+        command += ["--warehouses", FOREIGN_PLACES[name]]
+    if name == "wms" or name in FOREIGN_PLACES:
         command += ["--carrier-url", partner_url(home, "carrier")]
         environment["CROSSDOCK_SANDBOX_CARRIER_KEY"] = secret_of(
             demo.credentials, demo.references, "carrier", webhook=False

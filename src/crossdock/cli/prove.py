@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections import Counter
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import Final, Never, TypeVar
 
 import asyncpg
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from crossdock.cli.exits import NOT_HEALTHY, OK
 from crossdock.cli.home import find_home
-from crossdock.cli.output import show_json, show_table
+from crossdock.cli.output import show_table
+from crossdock.cli.prove_real import prove_order_path
 from crossdock.cli.prove_sale import compare_policies, prove_flash_sale
-from crossdock.kit.masking import printable
+from crossdock.cli.prove_simulated import SimulatedRun, prove_simulated
 from crossdock.ledger import proof
 from crossdock.ledger.embedded import EmbeddedPostgres
 from crossdock.ledger.migrate import migrate
-from crossdock.prove import feed_pause, flash_sale, sale_world
-from crossdock.prove.faults import FAULT_NAMES, Plan, count_by_kind
-from crossdock.prove.report import write_report
-from crossdock.prove.rig import SCENARIOS, Outcome, Rig
-from crossdock.prove.verdict import Verdict, append_verdict, next_seed, sum_up
+from crossdock.prove import feed_pause, flash_sale, order_path_real, sale_world
+from crossdock.prove.faults import FAULT_NAMES, Plan
+from crossdock.prove.scenarios import SCENARIOS
 
+Wanted = TypeVar("Wanted")
 EPILOG: Final = """\b
 Exit codes:
   0  nothing was found
@@ -48,11 +45,17 @@ Exit codes:
 @click.option("--minutes", type=float, default=None, help="Seeds for so long, however many.")
 @click.option("--faults", default="", help='Only these, by name and comma; default all. "none": a calm day.')
 @click.option("--plan", "plan_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="A fault plan of a failed run, in place of the drawn one.")  # fmt: skip
+              help="A failed run's plan, in place of the drawn one.")  # fmt: skip
 @click.option("--policy", type=click.Choice(tuple(sale_world.SHARES)), default="divided", show_default=True,
               help="flash-sale: how channels share stock.")  # fmt: skip
 @click.option("--skus", type=click.IntRange(1, 200), default=40, show_default=True, help="flash-sale: hot goods.")
-@click.option("--orders", type=click.IntRange(min=4), default=240, show_default=True, help="flash-sale: baskets.")
+@click.option("--orders", type=click.IntRange(min=4), default=None,
+              help="Orders a seed, and faults as many as belong to them; default as the scenario says (flash-sale: "
+                   "baskets, 240; order-path-real: 60).")  # fmt: skip
+@click.option("--facts", type=click.IntRange(min=1), default=None,
+              help="Seeds until so many facts are acknowledged, with those in the file of --results.")  # fmt: skip
+@click.option("--shrink/--no-shrink", default=True, show_default=True,
+              help="Real processes: whether a failed run is made smaller, by further runs.")  # fmt: skip
 @click.option("--buffer", type=click.IntRange(min=0), default=0, show_default=True, help="flash-sale: of each channel.")
 @click.option("--write", "document", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="feed-pause: the document into which its table is written.")  # fmt: skip
@@ -62,49 +65,52 @@ Exit codes:
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML report with plots.")
 def prove(
     as_list: bool, scenario: str, seed: int, seeds: int, minutes: float | None, faults: str, plan_file: Path | None,
-    results: Path | None, as_json: bool, report: Path | None, policy: str, skus: int, orders: int, buffer: int,
-    document: Path | None,
+    results: Path | None, as_json: bool, report: Path | None, policy: str, skus: int, orders: int | None, buffer: int,
+    document: Path | None, facts: int | None, shrink: bool,
 ) -> None:  # fmt: skip
     """Play scenarios with faults in simulated time over a real database, and judge what came of it."""
     if as_list:
-        stock = ((flash_sale.NAME, flash_sale.TITLE), (feed_pause.NAME, feed_pause.TITLE))
-        rows = (*SCENARIOS.items(), *stock)
-        show_table("Scenarios", ("name", "what happens"), rows)
+        others = tuple((one.NAME, one.TITLE) for one in (order_path_real, flash_sale, feed_pause))
+        played = ((name, found.title) for name, found in SCENARIOS.items())
+        show_table("Scenarios", ("name", "what happens"), (*played, *others))
         show_table("Faults", ("name",), [(name,) for name in (*FAULT_NAMES, *sale_world.FAULTS)])
+        show_table("Nemeses of real processes", ("name",), [(name,) for name in order_path_real.NEMESES])
         return
+    if scenario == order_path_real.NAME:
+        known = order_path_real.NEMESES
+        named = _read_faults(faults, known)
+        run = order_path_real.RealRun(
+            seed, orders or 60, (minutes or 0.75) * 60, tuple(name for name in known if name in named)
+        )
+        raise SystemExit(prove_order_path(run, seeds, shrink=shrink, as_json=as_json, report=report))
     if scenario == feed_pause.NAME:
         raise SystemExit(compare_policies(seed, seeds, document, as_json=as_json))
     if scenario == flash_sale.NAME:
-        chosen = tuple(sorted(_read_faults(faults, sale_world.FAULTS)))
-        sale = sale_world.Sale(seed, skus, orders, policy, buffer, chosen, max(8, orders // 30))
-        with _database() as dsn:
-            raise SystemExit(prove_flash_sale(sale, dsn, as_json=as_json))
+        named = _read_faults(faults, (*sale_world.FAULTS, *sale_world.NEMESES))
+        chosen, nemeses = (tuple(sorted(named & set(one))) for one in (sale_world.FAULTS, sale_world.NEMESES))
+        baskets = orders or 240
+        sale = sale_world.Sale(
+            seed, skus, baskets, policy, buffer, chosen, max(8, baskets // 30), nemeses=nemeses if faults else ()
+        )
+        if plan_file is not None:
+            sale = _read_plan(plan_file, sale_world.Sale)
+        raise SystemExit(prove_flash_sale(sale, _database, shrink=shrink, as_json=as_json))
     wanted = _read_faults(faults)
     if scenario not in SCENARIOS:
         raise click.BadParameter(f"There is no scenario {scenario}; see --list.", param_hint="--scenario")
-    plan = msgspec.json.decode(plan_file.read_bytes(), type=Plan) if plan_file is not None else None
-    if results is not None:
-        seed = next_seed(results, scenario, seed)
-    started = time.monotonic()
+    plan = _read_plan(plan_file, Plan) if plan_file is not None else None
+    asked = SimulatedRun(
+        scenario, seed, seeds, wanted, minutes, facts, orders, plan, results, report, as_json=as_json
+    )  # fmt: skip
     with _database() as dsn:
-        rig = Rig(dsn)
-        try:
-            outcomes = list(_play_all(rig, _seeds(seed, seeds, minutes, plan), wanted, plan, scenario))
-            smallest = [rig.shrink(outcome) for outcome in outcomes if outcome.violations][:1]
-        finally:
-            rig.close()
-    verdict = sum_up(scenario, outcomes, round(time.monotonic() - started, 1))
-    if results is not None and outcomes:
-        append_verdict(results, verdict)
-    if report is not None:
-        report.write_text(write_report(verdict, outcomes), encoding="utf-8")
-    for outcome in smallest:
-        _explain(outcome)
-    if as_json:
-        show_json(verdict)
-    else:
-        _show(verdict)
-    raise SystemExit(OK if verdict.verdict == "pass" else NOT_HEALTHY)
+        raise SystemExit(prove_simulated(asked, dsn))
+
+
+def _read_plan(path: Path, kind: type[Wanted]) -> Wanted:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except msgspec.DecodeError as error:
+        raise click.BadParameter(f"{path}: {error}", param_hint="--plan") from None
 
 
 def _read_faults(text: str, known: Sequence[str] = FAULT_NAMES) -> frozenset[str]:
@@ -117,48 +123,30 @@ def _read_faults(text: str, known: Sequence[str] = FAULT_NAMES) -> frozenset[str
     return named
 
 
-def _seeds(first: int, count: int, minutes: float | None, plan: Plan | None) -> Iterator[int]:
-    """The seeds to play: one for a given plan, else a number of them, or as many as the time allows."""
-    if plan is not None:
-        yield first
-        return
-    ends = time.monotonic() + minutes * 60 if minutes is not None else None
-    for number in range(1_000_000 if ends is not None else count):
-        if ends is not None and time.monotonic() >= ends:
-            return
-        yield first + number
-
-
-def _play_all(
-    rig: Rig, seeds: Iterator[int], wanted: frozenset[str], plan: Plan | None, scenario: str
-) -> Iterator[Outcome]:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    chosen = list(seeds) if plan is not None else None
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Seeds", total=len(chosen) if chosen is not None else None)
-        for seed in chosen if chosen is not None else seeds:
-            outcome, _ = rig.play(seed, wanted, plan, scenario)
-            progress.advance(task)
-            yield outcome
-
-
 @contextmanager
 def _database() -> Iterator[str]:
     """A database for simulations only, in a server of their own that writes nothing through to the disk."""
     home = find_home(os.environ)
     server = EmbeddedPostgres(home.directory / "prove" / "postgres", durable=False)
-    found_running = server.is_running()
     address = server.start()
     name = f"proof_{os.getpid()}"
+    # A run of hours is ended from outside as well; its server must not stay behind.
+    before = signal.signal(signal.SIGTERM, _told_to_stop)
     asyncio.run(_create(address, name))
     try:
         asyncio.run(_migrate(server.dsn(name)))
         yield server.dsn(name)
     finally:
-        asyncio.run(_drop(address, name))
-        if not found_running:
+        signal.signal(signal.SIGTERM, before)
+        others = asyncio.run(_drop(address, name))
+        # Whoever goes last stops it: two runs may share it.
+        if not others:
             server.stop()
+
+
+def _told_to_stop(number: int, frame: FrameType | None) -> Never:
+    del frame
+    raise SystemExit(128 + number)
 
 
 async def _create(address: str, name: str) -> None:
@@ -173,35 +161,11 @@ async def _migrate(address: str) -> None:
     await migrate(address)
 
 
-async def _drop(address: str, name: str) -> None:
+async def _drop(address: str, name: str) -> int:
+    """Drop it; return how many others use the server."""
     connection = await asyncpg.connect(address)
     try:
         await proof.drop_database(connection, name)
+        return await proof.count_others(connection)
     finally:
         await connection.close()
-
-
-def _explain(outcome: Outcome) -> None:
-    """What was found, with the smallest plan that still shows it, and the command that repeats it."""
-    path = Path(f"proof-{outcome.scenario}-{outcome.seed}.json")
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(outcome.plan), indent=2))
-    for violation in outcome.violations:
-        click.echo(printable(f"{violation.checker}: {violation.subject} {violation.message}"), err=True)
-    left = ", ".join(f"{count} {kind}" for kind, count in count_by_kind(outcome.plan.faults).items()) or "no faults"
-    click.echo(f"It still fails with {left}, {len(outcome.plan.without_orders)} orders left out. Repeat it:", err=True)
-    click.echo(f"  crossdock prove --scenario {outcome.scenario} --seed {outcome.seed} --plan {path}", err=True)
-
-
-def _show(verdict: Verdict) -> None:
-    rows: Sequence[tuple[str, object]] = (
-        ("scenario", verdict.scenario), ("seeds", f"{verdict.seeds} from {verdict.first_seed}"),
-        ("facts acknowledged", verdict.facts_acknowledged), ("faults", _told(verdict.faults)),
-        ("violations", _told(verdict.violations) or "none"),
-        ("failing seeds", ", ".join(map(str, verdict.failing_seeds)) or "none"),
-        ("seconds", verdict.seconds), ("simulated seconds", verdict.simulated_seconds), ("verdict", verdict.verdict),
-    )  # fmt: skip
-    show_table("Proof", ("", ""), rows)
-
-
-def _told(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in Counter(counts).most_common())

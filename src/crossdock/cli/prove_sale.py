@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -14,14 +17,18 @@ from crossdock.cli.exits import NOT_HEALTHY, OK
 from crossdock.cli.output import show_json, show_table
 from crossdock.prove.feed_pause import place_table, prove_feed_pause, write_table
 from crossdock.prove.flash_sale import SaleOutcome, run_flash_sale
-from crossdock.prove.sale_world import Sale
+from crossdock.prove.sale_world import Sale, shrink_sale
+
+SHRINK_RUNS_MAX: Final = 12
+OpenDatabase = Callable[[], AbstractContextManager[str]]
+"""An empty database of its own for a run."""
 
 
-def prove_flash_sale(sale: Sale, dsn: str, *, as_json: bool) -> int:
-    """Run it, say what was found, and return the exit code."""
+def prove_flash_sale(sale: Sale, database: OpenDatabase, *, shrink: bool, as_json: bool) -> int:
+    """Run it, say what was found, and return the exit code. What fails is made smaller, by further runs."""
     directory = Path(tempfile.mkdtemp(prefix="crossdock-sale-"))
     try:
-        outcome = asyncio.run(run_flash_sale(sale, dsn, directory))
+        outcome = _run(sale, database, directory)
     except TimeoutError as error:
         click.echo(f"The estate does not come to rest: {error}. Its logs are in {directory}.", err=True)
         return NOT_HEALTHY
@@ -33,10 +40,51 @@ def prove_flash_sale(sale: Sale, dsn: str, *, as_json: bool) -> int:
     if passed:
         shutil.rmtree(directory, ignore_errors=True)
         return OK
-    command = f"crossdock prove --scenario flash-sale --seed {sale.seed} --policy {sale.policy}"
-    command += f" --skus {sale.skus} --orders {sale.orders} --buffer {sale.buffer} --faults {','.join(sale.faults)}"
-    click.echo(f"The logs are in {directory}. Repeat it:\n  {command}", err=True)
+    click.echo(f"The logs are in {directory}. Repeat it:\n  {_command(sale)}", err=True)
+    if shrink:
+        _shrink(sale, _failing(outcome), database)
     return NOT_HEALTHY
+
+
+def _run(sale: Sale, database: OpenDatabase, directory: Path) -> SaleOutcome:
+    with database() as dsn:
+        return asyncio.run(run_flash_sale(sale, dsn, directory))
+
+
+def _failing(outcome: SaleOutcome) -> list[str]:
+    return [checker for checker, lines in outcome.violations.items() if lines]
+
+
+def _command(sale: Sale) -> str:
+    command = f"crossdock prove --scenario flash-sale --seed {sale.seed}"
+    if sale.left_out:
+        path = Path(f"proof-flash-sale-{sale.seed}.json")
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(sale), indent=2))
+        return f"{command} --plan {path}"
+    faults = ",".join((*sale.faults, *sale.nemeses)) or "none"
+    command += f" --policy {sale.policy} --skus {sale.skus} --orders {sale.orders} --buffer {sale.buffer}"
+    return f"{command} --faults {faults}"
+
+
+def _shrink(sale: Sale, checkers: Collection[str], database: OpenDatabase) -> None:
+    """Leave out faults, nemeses and baskets while it still fails; each try is a whole sale."""
+    click.echo(f"Making it smaller, in at most {SHRINK_RUNS_MAX} runs (--no-shrink leaves that out).", err=True)
+
+    def play(tried: Sale) -> Collection[str]:
+        with tempfile.TemporaryDirectory(prefix="crossdock-sale-", ignore_cleanup_errors=True) as directory:
+            try:
+                found = _failing(_run(tried, database, Path(directory)))
+            except TimeoutError:
+                # An estate that did not come up, or to rest, says nothing about what was sold.
+                return ()
+        left = tried.fault_count - len(tried.left_out)
+        nemeses = ",".join(tried.nemeses) or "none"
+        told = ", ".join(found) or "nothing"
+        click.echo(f"  {tried.orders} baskets, {left} faults, nemeses {nemeses}: {told}", err=True)
+        return found
+
+    smallest = shrink_sale(sale, checkers, play, SHRINK_RUNS_MAX)
+    click.echo(f"The smallest that was seen to fail:\n  {_command(smallest)}", err=True)
 
 
 def compare_policies(first_seed: int, seeds: int, document: Path | None, *, as_json: bool) -> int:
@@ -66,6 +114,7 @@ def compare_policies(first_seed: int, seeds: int, document: Path | None, *, as_j
 def _show(outcome: SaleOutcome) -> None:
     found = msgspec.structs.asdict(outcome)
     violations = found.pop("violations")
+    found.pop("deeds")
     found["faults"] = ", ".join(f"{kind} {count}" for kind, count in outcome.faults.items()) or "none"
     rows = [(name.replace("_", " "), value) for name, value in found.items()]
     rows += [(f"violations: {checker}", "\n".join(lines) or "none") for checker, lines in violations.items()]

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import click
 
 from crossdock.app import Application
+from crossdock.cli.application import with_application
 from crossdock.cli.exits import HELP, USAGE
 from crossdock.cli.orders import actor, read_order_id
 from crossdock.cli.output import finish, say, show_json, show_table, with_pool
-from crossdock.cli.serve import with_application
 from crossdock.insight.holds import read_quarantine_groups
 
 

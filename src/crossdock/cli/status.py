@@ -93,7 +93,7 @@ async def read_status(home: Home, environment: Mapping[str, str]) -> Status:
             pool.terminate()
     except CrossdockError as error:
         problems.insert(0, error.message)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         problems.insert(0, f"The database does not answer ({type(error).__name__}).")
     if overview is None:
         return Status(
@@ -112,9 +112,12 @@ def _status(
         states[step.state] = states.get(step.state, 0) + step.count
     oldest = overview.oldest_waiting_step
     waits = tuple(
-        {"connection": wait.connection, "orders": wait.orders, "since": wait.since, "because": wait.because}
+        {
+            "connection": wait.connection, "orders": wait.orders, "shipments": wait.shipments, "since": wait.since,
+            "because": wait.because,
+        }
         for wait in overview.waiting_for_erp
-    )
+    )  # fmt: skip
     return Status(
         healthy=not problems, at=now, url=home.url, problems=tuple(problems), attention=tuple(_attention(overview)),
         orders={count.state: count.count for count in overview.orders}, steps=steps,
@@ -130,9 +133,7 @@ def _status(
 
 def _seen(overview: Overview, kind: str, now: datetime) -> tuple[str, ...]:
     """The processes of a kind, on whatever host, that gave a sign of life lately."""
-    return tuple(
-        seen.process for seen in overview.processes if seen.kind == kind and now - seen.seen_at < SILENCE
-    )
+    return tuple(seen.process for seen in overview.processes if seen.kind == kind and now - seen.seen_at < SILENCE)
 
 
 def _overview_problems(overview: Overview, now: datetime) -> list[str]:
@@ -168,7 +169,11 @@ def _attention(overview: Overview) -> list[str]:
         found.append(f"{overview.facts_quarantined} facts in quarantine")
     if overview.steps_quarantined:
         found.append(f"{overview.steps_quarantined} steps in quarantine")
-    return found
+    return found + [
+        f"{labels.packages} packages left {labels.warehouse} within a day with labels that are no SSCC, as "
+        f"{labels.example} of {labels.order_number}"
+        for labels in overview.wrong_labels
+    ]
 
 
 def _processes(home: Home) -> tuple[ProcessStatus, ...]:
@@ -191,7 +196,7 @@ async def _api_problems(url: str) -> list[str]:
 
 
 def _show(found: Status) -> None:
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"Crossdock at {found.url}: {'healthy' if found.healthy else 'NOT HEALTHY'}")
     for line in found.problems:
         console.print(f"  ! {line}")

@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 
 from crossdock.app import Application
+from crossdock.cli.application import with_application
 from crossdock.cli.exits import HELP, REFUSED
 from crossdock.cli.explanation import explain_lines
 from crossdock.cli.output import finish, say, show_json
-from crossdock.cli.serve import with_application
 from crossdock.cli.stock_compare import compare, drift
 from crossdock.cli.stock_file import load_file
 from crossdock.kit.masking import printable
-from crossdock.ledger.inventory import Holder, read_holders, read_price_group, read_stockroom
+from crossdock.ledger.inventory import Holder, Ordered, read_holders, read_ordered, read_price_group, read_stockroom
 from crossdock.ledger.stock_load import Loaded
 from crossdock.model.errors import Invalid
 from crossdock.model.stock import ChannelAvailability
@@ -40,14 +40,14 @@ stock.add_command(drift)
 def explain(sku: str, channel: str, customer: str, configuration: str, as_json: bool) -> None:
     """Show why a channel may promise what it may, as a sum."""
 
-    async def work(application: Application) -> tuple[ChannelAvailability, list[Holder]]:
+    async def work(application: Application) -> tuple[ChannelAvailability, list[Holder], list[Ordered]]:
         return await explain_sku(application, sku, channel, customer)
 
-    why, holders = finish(with_application(configuration, work))
+    why, holders, ordered = finish(with_application(configuration, work))
     if as_json:
-        show_json({"availability": why, "held_by": holders})
+        show_json({"availability": why, "held_by": holders, "on_order": ordered})
         return
-    for line in explain_lines(why, holders):
+    for line in explain_lines(why, holders, ordered):
         click.echo(printable(line))
 
 
@@ -101,7 +101,7 @@ def _read_time(text: str) -> datetime | None:
 
 async def explain_sku(
     application: Application, sku: str, channel: str, customer: str = ""
-) -> tuple[ChannelAvailability, list[Holder]]:
+) -> tuple[ChannelAvailability, list[Holder], list[Ordered]]:
     """Raises Invalid for a channel, customer or product that is not known."""
     policy = application.configuration.policy
     if channel not in policy.channels:
@@ -115,6 +115,6 @@ async def explain_sku(
         room = await read_stockroom(connection, [sku], [channel], now, with_terms=True, with_supply=True)
         if room.unknown:
             raise Invalid("sku_unknown", f"There is no product {sku}.", next_action="Check the SKU.")
-        holders = await read_holders(connection, sku)
+        holders, ordered = await read_holders(connection, sku), await read_ordered(connection, sku)
     terms = channel_terms(policy, channel, group)
-    return explain_availability(room.saleable(sku, channel), terms, room.stale, now), holders
+    return explain_availability(room.saleable(sku, channel), terms, room.stale, now), holders, ordered

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import csv
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
 from crossdock.app import Application, open_connections
+from crossdock.cli.application import with_application
 from crossdock.cli.explanation import number
 from crossdock.cli.output import finish, say, show_json, show_table
-from crossdock.cli.serve import with_application
 from crossdock.engine.full_comparison import FullComparison, compare_channel, compare_owner
 from crossdock.engine.ports import OpenConnection
 from crossdock.engine.publication_lane import lane_pace
@@ -24,11 +25,13 @@ from crossdock.insight.telemetry.traces import Tracing
 from crossdock.kit.connector import StockLane
 from crossdock.ledger import drift as ledger
 from crossdock.ledger.drift import GivenFile
-from crossdock.model.errors import Invalid
+from crossdock.model.errors import InDoubt, Invalid, Unavailable
 from crossdock.policy.stock import StockOwner
 from crossdock.rules.comparison import late_after
 
+Answer = TypeVar("Answer")
 OWNER_READ: Final = 200
+ASKED_AGAIN_SECONDS: Final = (0.5, 2.0, 8.0)
 FIGURES: Final = ("quantity", "on_hand", "shown")
 
 
@@ -85,15 +88,17 @@ def drift(cause: str, counterpart: str, sku: str, limit: int, configuration: str
     ))  # fmt: skip
 
 
-async def _compare(
-    application: Application, channels: Sequence[str], locations: Sequence[str]
-) -> list[FullComparison]:
+async def _compare(application: Application, channels: Sequence[str], locations: Sequence[str]) -> list[FullComparison]:
     """Raises Invalid for names that nobody has and files that cannot be read."""
     policy = application.configuration.policy
     now = application.clock()
     in_force = [policy.stock.owner_of(code, now) for code in _owned(application)]
     owners = {owner.location: owner for owner in in_force if owner is not None}
-    told = {name: stock for name, stock in policy.stock.channels.items() if stock.publish}
+    # A channel without a connection, whose programs ask by API, is told nothing.
+    told = {
+        name: stock for name, stock in policy.stock.channels.items()
+        if stock.publish and policy.channels[name].connection
+    }  # fmt: skip
     if not channels and not locations:
         channels, locations = tuple(told), tuple(owners)
     found = []
@@ -103,11 +108,13 @@ async def _compare(
             name, file = _split(given, told, "channel")
             lane, opened = _lane_of(application, by_name, name)
             pace = lane_pace(lane, told[name]).calls_per_second
+            say(f"comparing with {name}")
             shown = find_file(file) if file else _shown(application, name, lane, opened, float(pace))
-            found.append(await compare_channel(application.pool, name, shown, late_after(pace), now))
+            found.append(await compare_channel(application.pool, name, opened.name, shown, late_after(pace), now))
         for given in locations:
             code, file = _split(given, owners, "owned location")
             owner = owners[code]
+            say(f"comparing with {owner.connection} at {code}")
             said = find_file(file) if file else _said(application, owner, by_name[owner.connection])
             found.append(await compare_owner(application.pool, owner, said, now, now))
     return found
@@ -135,6 +142,17 @@ def _lane_of(
     return opened.connector.stock, opened
 
 
+async def _ask(question: Callable[[], Awaitable[Answer]]) -> Answer:
+    """One page; a partner that is away for a moment does not end a comparison of a million. Raises CrossdockError."""
+    for seconds in ASKED_AGAIN_SECONDS:
+        try:
+            return await question()
+        except (Unavailable, InDoubt) as error:
+            told = error.retry_after_seconds if isinstance(error, Unavailable) else None
+            await asyncio.sleep(min(told if told is not None else seconds, ASKED_AGAIN_SECONDS[-1]))
+    return await question()
+
+
 async def _shown(
     application: Application, channel: str, lane: StockLane, opened: OpenConnection, per_second: float
 ) -> AsyncIterator[list[tuple[str, Decimal, datetime | None]]]:
@@ -145,7 +163,7 @@ async def _shown(
             skus = await ledger.list_told(connection, channel, after, lane.read_max)
         if not skus:
             return
-        shown = await lane.read_back(opened.client, skus)
+        shown = await _ask(partial(lane.read_back, opened.client, skus))
         yield [(sku, figure, None) for sku, figure in shown.items()]
         after = skus[-1]
         await asyncio.sleep(min(1 / per_second, 60))
@@ -164,7 +182,7 @@ async def _said(
             units = await ledger.base_units(connection, skus)
         if not skus:
             return
-        rows = await read(opened.client, owner.location, skus)
+        rows = await _ask(partial(read, opened.client, owner.location, skus))
         yield [(row.sku, row.on_hand.value, row.as_of) for row in rows if row.on_hand.unit == units.get(row.sku)]
         after = skus[-1]
 

@@ -233,7 +233,7 @@ class Supervisor:
         written = None
         while True:
             processes = {child.program.name: child.pid for child in self._children if child.pid}
-            state = RunState(os.getpid(), self._started_at, self._ready, processes)
+            state = RunState(os.getpid(), self._started_at, self._ready, processes, self._home.port)
             if state != written:
                 write_private(self._home.state, msgspec.json.encode(state))
                 written = state

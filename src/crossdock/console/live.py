@@ -118,7 +118,7 @@ class Live:
             began = time.monotonic()
             try:
                 await self._read(max_age_seconds=PAUSE_SECONDS / 2)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
                 # The database is away: the pages say so themselves, watching goes on.
                 _LOG.warning("console_live_unread", error=type(error).__name__)
             await asyncio.sleep(max(PAUSE_SECONDS, REST_FACTOR * (time.monotonic() - began)))

@@ -79,6 +79,9 @@ def _environment(assets: Mapping[str, Asset]) -> jinja2.Environment:
             "state_tone": words.state_tone,
             "step_title": words.step_title,
             "sentence_case": words.sentence_case,
+            "hold_title": words.hold_title,
+            "counted": words.counted,
+            "lower_first": words.lower_first,
             "unit": words.unit,
             "number": words.number,
             "quantity": words.quantity,
@@ -93,6 +96,7 @@ def _environment(assets: Mapping[str, Asset]) -> jinja2.Environment:
     environment.globals.update(
         {
             "age": words.age,
+            "since_words": words.since,
             "amount": words.amount,
             "entry_title": words.entry_title,
             "asset": lambda name: f"/console/static/{name}?v={assets[name].version}",

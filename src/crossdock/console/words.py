@@ -43,6 +43,7 @@ OPERATIONS: Final = {
     "payment.authorise": "Authorise payment",
     "payment.capture": "Capture payment",
     "payment.void": "Void payment",
+    "payment.refund": "Refund payment",
     "erp.place_order": "Place order in ERP",
     "erp.ship": "Ship and invoice in ERP",
     "erp.cancel_order": "Cancel order in ERP",
@@ -75,6 +76,7 @@ ACTIONS: Final = {
     "order.cancel": "Cancellation asked for",
     "step.replay": "Parked steps begun again",
     "fact.replay": "Parked message decided again",
+    "order.mended": "Refused before; decided again when what it names changed",
 }
 UNITS: Final = {
     "C62": "pcs",
@@ -102,6 +104,13 @@ UNITS: Final = {
     "TNE": "t",
     "MMT": "mm",
     "CMT": "cm",
+}
+HOLD_CAUSES: Final = {
+    "customer_unknown": "Customer unknown",
+    "customer_blocked": "Customer blocked",
+    "credit": "Over the credit limit",
+    "price": "Price beyond tolerance",
+    "stock_incomplete": "Stock incomplete",
 }
 DRIFT_CAUSES: Final = {
     "late": ("Late", "warn"),
@@ -167,10 +176,28 @@ def entry_title(kind: str, title: str) -> str:
     return sentence_case(_CAMEL.sub(" ", title).lower())
 
 
+def hold_title(cause: str) -> str:
+    """ "credit" -> "Over the credit limit", "refused:erp.place_order" -> "Refused: Place order in ERP"."""
+    kind, _, operation = cause.partition(":")
+    if kind == "refused" and operation:
+        return f"Refused: {step_title(operation)}"
+    return HOLD_CAUSES.get(cause, sentence_case(cause))
+
+
+def lower_first(text: str) -> str:
+    """A title in the middle of a sentence."""
+    return text[:1].lower() + text[1:]
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 fact", "2 facts"."""
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
 def sentence_case(word: str) -> str:
     """ "credit_limit" -> "Credit limit"."""
     plain = re.sub(r"[_.:]+", " ", word).strip()
-    return re.sub(r"^Sku\b", "SKU", plain[:1].upper() + plain[1:])
+    return re.sub(r"^(Sku|Erp)\b", lambda found: found.group().upper(), plain[:1].upper() + plain[1:])
 
 
 def unit(code: str) -> str:
@@ -208,6 +235,12 @@ def clock_time(at: datetime) -> str:
 
 def day(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%A, %d %B %Y")
+
+
+def since(at: datetime, now: datetime) -> str:
+    """ "09:28" of the same day, "29 Nov 09:28" of another: what follows the word since."""
+    there, here = at.astimezone(UTC), now.astimezone(UTC)
+    return f"{there:%H:%M}" if there.date() == here.date() else f"{there.day} {there:%b %H:%M}"
 
 
 def machine_time(at: datetime) -> str:

@@ -90,7 +90,7 @@ class ChannelComparison:
 
     async def _judge(self, skus: Sequence[str], shown: Mapping[str, Decimal], now: datetime) -> None:
         async with self._pool.acquire() as connection:
-            told = await ledger.read_told(connection, self._channel, skus, now, now - RESTED)
+            told = await ledger.read_told(connection, self._channel, self._partner, skus, now, now - RESTED)
             found = judge_slice(told, shown, self._late_after)
             drifted = {one.sku for one in found}
             agreed = [(sku, "") for sku in told if sku not in drifted]
@@ -168,7 +168,7 @@ class Reconciler:
             skus = await ledger.find_late(connection, channel, before, LATE_MAX)
             if not skus:
                 return
-            told = await ledger.read_told(connection, channel, skus, now, now)
+            told = await ledger.read_told(connection, channel, channel, skus, now, now)
             found = judge_slice(told, {sku: one.acknowledged for sku, one in told.items()}, after)
             await ledger.place_drift(connection, "channel", channel, found, (), 0, now)
 
@@ -211,7 +211,7 @@ class Reconciler:
                 balances = {row.sku: row for row in await read(opened.client, owner.location, skus)}
         except TimeoutError:
             raise Unavailable("call_timeout", "The owner did not answer in time.") from None
-        except (CrossdockError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (CrossdockError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             raise
         except Exception as error:
             detail = repr(error)

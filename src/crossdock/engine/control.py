@@ -11,30 +11,25 @@ import msgspec
 
 from crossdock.engine.intake import Acceptor
 from crossdock.engine.ports import PlanBook
+from crossdock.engine.releases import decide_anew, find_held, write_release
 from crossdock.ledger import drift, publications
-from crossdock.ledger.acceptance import Accepted, lock_figures, take_numbers, write_promises
 from crossdock.ledger.database import Connection, Queries
 from crossdock.ledger.decisions import (
-    LockedOrder,
     OrderDecision,
     lock_orders,
     read_orders,
     read_step_views,
     write_decisions,
 )
-from crossdock.ledger.holds import lock_holds, redeem_holds
 from crossdock.model.errors import Conflict, Invalid
 from crossdock.model.facts import CancellationRequested, EventDraft
-from crossdock.model.orders import OrderPlaced, Reason
-from crossdock.rules.accept import Acceptance, acknowledge
+from crossdock.model.orders import Reason
 from crossdock.rules.decision import Decision
 from crossdock.rules.fulfil import decide_cancellation
-from crossdock.rules.hold import decide_redeeming
 from crossdock.rules.outcome import complete
 from crossdock.rules.plan import tell_channel
 
 _SQL: Final = Queries.load("control")
-_PLACED: Final = msgspec.json.Decoder(OrderPlaced)
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -195,54 +190,20 @@ class Control:
         return count
 
     async def _release(self, database: Connection, now: datetime, actor: str, order_id: int) -> int:
-        locked = (await lock_orders(database, [order_id])).get(order_id)
-        if locked is None or locked.progress.state != "held" or locked.progress.hold is None:
+        held = await find_held(database, order_id)
+        if held is None:
             return 0
-        row = await database.fetchrow(_SQL["read_placed"], [order_id])
-        order = (await read_orders(database, [order_id]))[order_id]
-        placed = _PLACED.decode(row["body"])
-        waived = frozenset({locked.progress.hold.cause, *(reason.code for reason in locked.progress.hold.reasons)})
-        _, version = await take_numbers(database, 1)
-        reference = await self._acceptor.reference.catch_up(database, version)
-        skus = sorted(reference.stocked({line.sku for line in order.lines}))
-        hold = (await lock_holds(database, [placed.reservation])).get(placed.reservation)
-        held = {sku for sku, _ in hold.held} if hold is not None else set()
-        book = await lock_figures(database, [order.customer] if order.customer else [], sorted(held.union(skus)))
-        acceptance, is_redeemed = decide_redeeming(
-            placed, hold, channel=order.channel, order_id=order_id, number=order.number, accepted_at=now,
-            reference=reference, book=book, policy=self._acceptor.policy, waived=waived,
-        )  # fmt: skip
-        if hold is not None and is_redeemed:
-            await redeem_holds(database, [(hold.hold_id, order_id)], now)
+        locked, hold = held
+        waived = frozenset({hold.cause, *(reason.code for reason in hold.reasons)})
+        acceptance, order = await decide_anew(database, self._acceptor, order_id, now, waived)
         if acceptance.order is None or acceptance.progress is None:
             raise Conflict(
                 "hold_not_releasable", "The order can no longer be accepted.",
                 detail="; ".join(reason.message for reason in acceptance.reasons),
                 next_action="Refuse it, or mend what the reasons name.",
             )  # fmt: skip
-        await _audit(database, now, actor, "hold.release", order.number, cause=locked.progress.hold.cause)
-        await database.execute(_SQL["keep_answer"], order_id, _ENCODER.encode(acknowledge(order)))
-        return await self._write_release(database, now, actor, locked, acceptance)
-
-    async def _write_release(
-        self, database: Connection, now: datetime, actor: str, locked: LockedOrder, acceptance: Acceptance
-    ) -> int:
-        order, progress = acceptance.order, acceptance.progress
-        if order is None or progress is None:
-            return 0
-        rounds = await database.fetchval(_SQL["count_rounds"], locked.order_id)
-        steps = tuple(self._acceptor.lay_steps(acceptance, f"#{rounds + 1}" if rounds else ""))
-        accepted = Accepted(order.channel, "", locked.order_id, acceptance, steps, "")
-        await write_promises(database, [accepted])
-        await database.execute(
-            _SQL["replace_body"], locked.order_id, _ENCODER.encode(order), order.net.amount, order.plan
-        )
-        milestones = {**locked.progress.milestones, **progress.milestones}
-        after = msgspec.structs.replace(progress, milestones=milestones)
-        events = (EventDraft("HoldReleased", {"by": actor}), *acceptance.events)
-        decided = [OrderDecision(locked, Decision(after, events, steps), order)]
-        await write_decisions(database, decided, now, self._plans.ownership)
-        return int(progress.state == "accepted")
+        await _audit(database, now, actor, "hold.release", order.number, cause=hold.cause)
+        return await write_release(database, self._acceptor, self._plans, locked, acceptance, order, now, actor)
 
 
 async def _audit(database: Connection, now: datetime, actor: str, action: str, subject: str, **detail: str) -> None:

@@ -13,6 +13,7 @@ import structlog
 
 from crossdock.engine.intake import Acceptor, Placed
 from crossdock.engine.ports import NO_COUNTS, Clock, Counts, PlanBook
+from crossdock.engine.refusals import RefusedOrders
 from crossdock.engine.stock_facts import StockDesk
 from crossdock.engine.stock_watch import StockWatch
 from crossdock.ledger import facts as inbox
@@ -79,6 +80,7 @@ class Decider:
         self._clock = clock
         self._supply_after = 0
         self._stock = StockDesk(pool, acceptor.policy, plans.ownership, acceptor.reference, clock)
+        self._refused = RefusedOrders(acceptor, clock)
         self._watch = StockWatch(pool, acceptor.policy.stock, clock)
 
     async def decide_waiting(self) -> int:
@@ -107,6 +109,10 @@ class Decider:
             woken = await inbox.wake_overtaken(connection, self._plans.channel_connections, self._clock())
         if woken:
             _log.info("overtaken_facts_woken", facts=woken)
+
+    async def wake_mended(self) -> int:
+        """Have refused orders decided again whose products, prices or customer came or changed; return how many."""
+        return await self._refused.wake_mended(self._pool)
 
     async def allocate_supply(self) -> int:
         """Give free goods to the oldest orders that wait for them; return how many orders got some.
@@ -211,6 +217,7 @@ class Decider:
         keyed = [(self._plans.channel_of(fact.connection), body.channel_number) for fact, body in placed]
         existing = await find_orders(connection, keyed)
         fresh: dict[tuple[str, str], Placed] = {}
+        again = [fact.fact_id for fact, _ in placed if fact.attempt]
         ignored = []
         for key, (fact, body) in zip(keyed, placed, strict=True):
             if key in existing:
@@ -219,7 +226,7 @@ class Decider:
                 fresh[key] = Placed(key[0], body, fact.traceparent, fact_id=fact.fact_id)
             # A second version of the same order stays waiting and is looked at in the next batch.
         await inbox.mark_applied(connection, ignored)
-        return (await self._acceptor.accept(connection, list(fresh.values())) or ()) if fresh else ()
+        return await self._refused.decide(connection, list(fresh.values()), again) if fresh else ()
 
     async def _apply_master_data(self, connection: Any, reported: Sequence[tuple[WaitingFact, Any]]) -> None:
         now = self._clock()

@@ -54,9 +54,9 @@ class FullComparison(msgspec.Struct):
 
 
 async def compare_channel(
-    pool: asyncpg.Pool[Any], channel: str, shown: Given, late_after: Decimal, now: datetime
+    pool: asyncpg.Pool[Any], channel: str, partner: str, shown: Given, late_after: Decimal, now: datetime
 ) -> FullComparison:
-    """`late_after`: seconds after which a figure that waits is late."""
+    """`partner`: the connection of its orders. `late_after`: seconds after which a figure that waits is late."""
     began = time.monotonic()
     result = FullComparison("channel", channel)
     late_before = now - timedelta(seconds=float(late_after))
@@ -65,7 +65,7 @@ async def compare_channel(
         result.believed = await ledger.count_pairs(connection, channel=channel)
         async with connection.transaction():
             async for chunk in ledger.differing_told(connection, channel, late_before, now - RESTED):
-                told = await ledger.read_told(connection, channel, list(chunk), now, now - RESTED)
+                told = await ledger.read_told(connection, channel, partner, list(chunk), now, now - RESTED)
                 found = judge_slice(told, chunk, late_after)
                 await ledger.place_drift(connection, "channel", channel, found, (), 0, now)
                 result.count(found)

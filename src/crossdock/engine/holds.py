@@ -5,7 +5,6 @@ A buyer who waits at the checkout of a hot SKU shares one commit, and one lock, 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from typing import Any, Final, Literal, Self
 
 import asyncpg
 
+from crossdock.engine.batching import BatchDoor, Refusals
 from crossdock.engine.ports import Clock
 from crossdock.ledger import holds as ledger
 from crossdock.ledger.acceptance import lock_figures, take_numbers
@@ -27,7 +27,11 @@ from crossdock.rules.hold import decide_hold
 BATCH_MAX: Final = 200
 EXPIRY_BATCH: Final = 500
 KEPT_FOR: Final = timedelta(days=30)
-_LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_REFUSALS: Final = Refusals(
+    full=("holds_full", "Too many carts are waiting."),
+    stopping="Crossdock is stopping; ask again.",
+    database_away="Nothing was set aside; ask again with the same key.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,6 @@ class HoldAnswer:
     reasons: tuple[Reason, ...] = ()
 
 
-_Waiting = tuple[Wish, "asyncio.Future[HoldAnswer]"]
-
-
 class Holds:
     """The door for holds. Start it with `async with`."""
 
@@ -65,28 +66,18 @@ class Holds:
         self._policy = policy
         self._reference = reference
         self._clock = clock
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(maxsize=5000)
-        self._task: asyncio.Task[None] | None = None
+        self._door = BatchDoor("holds", self._decide, _REFUSALS, size=BATCH_MAX)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="holds")
+        await self._door.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        while not self._queue.empty():
-            _fail([self._queue.get_nowait()], Unavailable("stopping", "Crossdock is stopping; ask again."))
+        await self._door.__aexit__()
 
     async def reserve(self, wish: Wish) -> HoldAnswer:
         """Set a cart's stock aside and commit it before returning. Raises Unavailable."""
-        future: asyncio.Future[HoldAnswer] = asyncio.get_running_loop().create_future()
-        try:
-            self._queue.put_nowait((wish, future))
-        except asyncio.QueueFull:
-            raise Unavailable("holds_full", "Too many carts are waiting.", retry_after_seconds=1) from None
-        return await future
+        return await self._door.ask(wish)
 
     async def read(self, reservation: str, channels: Sequence[str] | None) -> Reservation | None:
         """A reservation of one of these channels (None: of any)."""
@@ -119,33 +110,6 @@ class Holds:
             row["ended_at"], row["number"] or "",
         )  # fmt: skip
 
-    async def _run(self) -> None:
-        while True:
-            waiting = [await self._queue.get()]
-            while len(waiting) < BATCH_MAX and not self._queue.empty():
-                waiting.append(self._queue.get_nowait())
-            await self._answer(waiting)
-
-    async def _answer(self, waiting: list[_Waiting]) -> None:
-        try:
-            answers = await self._decide([wish for wish, _ in waiting])
-        except _LOST as error:
-            if len(waiting) > 1 and isinstance(error, asyncpg.DataError):
-                # One of them holds something that cannot be kept: the others must not fail with it.
-                for one in waiting:
-                    await self._answer([one])
-                return
-            _fail(waiting, Unavailable(
-                "database_unavailable", "Nothing was set aside; ask again with the same key.", detail=str(error),
-                retry_after_seconds=1,
-            ))  # fmt: skip
-        except Exception as error:  # noqa: BLE001 - one batch must not take the door down: each caller is told
-            _fail(waiting, error)
-        else:
-            for (_, future), answer in zip(waiting, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
-
     async def _decide(self, wishes: Sequence[Wish]) -> list[HoldAnswer]:
         for _ in range(3):
             try:
@@ -158,8 +122,10 @@ class Holds:
     async def _decide_once(self, connection: Any, wishes: Sequence[Wish]) -> list[HoldAnswer]:
         known = await ledger.find_holds(connection, [(wish.channel, wish.reference) for wish in wishes])
         numbers, version = await take_numbers(connection, len(wishes))
-        reference = await self._reference.catch_up(connection, version)
-        skus = {line.sku or reference.codes.get(line.gtin, ("", ""))[0] for wish in wishes for line in wish.lines}
+        lines = [line for wish in wishes for line in wish.lines]
+        gtins = {line.gtin for line in lines if line.gtin and not line.sku}
+        reference = await self._reference.catch_up(connection, version, {line.sku for line in lines if line.sku}, gtins)
+        skus = {line.sku or reference.codes.get(line.gtin, ("", ""))[0] for line in lines}
         book = await lock_figures(connection, [], sorted(reference.stocked(skus - {""})))
         now = self._clock()
         answers = []
@@ -208,9 +174,3 @@ async def expire_holds(pool: asyncpg.Pool[Any], now: datetime) -> int:
     async with pool.acquire() as connection:
         await ledger.forget_holds(connection, now - KEPT_FOR, EXPIRY_BATCH)
     return count
-
-
-def _fail(waiting: Sequence[_Waiting], error: Exception) -> None:
-    for _, future in waiting:
-        if not future.done():
-            future.set_exception(error)

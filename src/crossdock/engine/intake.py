@@ -1,34 +1,39 @@
-"""Intake: facts are committed before they are acknowledged; placed orders are decided at once, many together.
-
-Requests that arrive while a batch is being committed form the next batch, so an idle system answers a single order in
-one commit and a busy one shares each commit among up to `BATCH_MAX` orders.
-"""
+"""Intake: facts are committed before they are acknowledged; placed orders are decided at once, many together."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal, Self
 
 import asyncpg
 import msgspec
 
+from crossdock.engine.batching import BatchDoor, Refusals
 from crossdock.engine.ports import Clock, PlanBook
 from crossdock.ledger import acceptance as ledger
 from crossdock.ledger.acceptance import Accepted, Arrival
 from crossdock.ledger.facts import insert_facts
 from crossdock.ledger.holds import lock_holds, redeem_holds
 from crossdock.ledger.reference import ReferenceCache
-from crossdock.model.errors import Defect, Unavailable
+from crossdock.model.errors import Unavailable
 from crossdock.model.facts import Fact
 from crossdock.model.orders import Order, OrderAcknowledgment, OrderPlaced
 from crossdock.rules.accept import Acceptance, acknowledge
-from crossdock.rules.book import is_covered, touched_by
-from crossdock.rules.hold import decide_redeeming
+from crossdock.rules.book import Book, Reference
+from crossdock.rules.hold import SetAside, decide_redeeming
 from crossdock.rules.plan import plan_order
 
 BATCH_MAX: Final = 200
+BATCHES_AT_ONCE: Final = 2
+DECIDED_AT_A_STRETCH: Final = 4
+_REFUSALS: Final = Refusals(
+    full=("intake_full", "Too many orders are waiting."),
+    stopping="Crossdock is stopping; send the order again.",
+    database_away="The order was not taken; send it again with the same key.",
+)
 _ACKNOWLEDGMENT: Final = msgspec.json.Decoder(OrderAcknowledgment)
 _ORDER: Final = msgspec.json.Decoder(Order)
 
@@ -54,6 +59,16 @@ class Placed:
     fact_id: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a batch is decided on while others may change it. `is_any_known`: something was said about one of it."""
+
+    is_any_known: bool
+    numbers: Sequence[int]
+    reference: Reference
+    book: Book
+
+
 class Acceptor:
     """Decides placed orders within a transaction: one door for the API, webhooks and polls."""
 
@@ -62,64 +77,87 @@ class Acceptor:
         self._plans = plans
         self.reference = reference
         self._clock = clock
+        self._unchecked = frozenset(name for name, channel in policy.channels.items() if not channel.credit_check)
 
-    async def accept(
-        self, connection: Any, placed: Sequence[Placed], *, locked_first: bool = True
-    ) -> list[Accepted] | None:
-        """Decide and write a batch whose channel numbers are new and distinct. None: a key was taken meanwhile.
+    async def accept(self, connection: Any, placed: Sequence[Placed]) -> list[Accepted]:
+        """Decide and write a batch whose channel numbers are new and distinct, within a transaction of the caller's.
 
-        Credit and stock are held by this batch from when they are locked until the commit, and every other decision
-        about the same accounts and products waits for that. Unless `locked_first`, they are read without a lock, and
-        locked and looked at again when all else is written: raises FiguresMovedError, with nothing kept, if they no
-        longer allow what was decided.
+        Raises UniqueViolationError when a key was taken meanwhile. Credit and stock are held by this batch from when
+        they are locked until the commit, and every other decision about the same accounts and products waits for that.
         """
-        numbers, version = await ledger.take_numbers(connection, len(placed))
-        reference = await self.reference.catch_up(connection, version)
-        customers = sorted({item.placed.customer for item in placed if item.placed.customer})
-        skus = {
-            line.sku or reference.codes.get(line.gtin, ("", ""))[0] for item in placed for line in item.placed.lines
-        }
         holds = await lock_holds(connection, [item.placed.reservation for item in placed])
-        if holds and not locked_first:
-            # What a cart holds is there for its own order only: such a batch is decided under locks.
-            raise FiguresMovedError
-        look = ledger.lock_figures if locked_first else ledger.read_figures
-        stocked = reference.stocked(skus - {""}).union(sku for hold in holds.values() for sku, _ in hold.held)
-        book = await look(connection, customers, sorted(stocked))
+        set_aside = {sku for hold in holds.values() for sku, _ in hold.held}
+        numbers, reference, book = await self._lock_figures(connection, placed, set_aside)
         now = self._clock()
         accepted = []
         redeemed = []
         for item, order_id in zip(placed, numbers, strict=True):
             hold = holds.get(item.placed.reservation)
-            acceptance, is_redeemed = decide_redeeming(
-                item.placed, hold, channel=item.channel, order_id=order_id, number=f"CD{order_id:08d}", accepted_at=now,
-                reference=reference, book=book, policy=self.policy,
-            )  # fmt: skip
-            book.take(acceptance)
+            decided, is_redeemed = self._decide(item, hold, order_id, reference, book, now)
+            accepted.append(decided)
             if hold is not None and is_redeemed:
                 redeemed.append((hold.hold_id, order_id))
                 holds[item.placed.reservation] = hold.redeemed_by(order_id)
-            steps = self.lay_steps(acceptance)
-            source = self._plans.channel_connections.get(item.channel, item.channel)
-            accepted.append(
-                Accepted(
-                    item.channel, source, order_id, acceptance, steps, item.traceparent, item.arrival, item.fact_id
-                )
-            )
         await redeem_holds(connection, redeemed, now)
-        if not await ledger.write_acceptances(connection, accepted, now):
-            return None
-        if not locked_first:
-            acceptances = [item.acceptance for item in accepted]
-            current = await ledger.lock_touched(connection, *touched_by(acceptances))
-            if not is_covered(acceptances, current, reference.customers):
-                raise FiguresMovedError
-        await ledger.write_promises(connection, [item for item in accepted if item.acceptance.order is not None])
+        await ledger.write_acceptances(connection, accepted, now)
+        await ledger.write_new_promises(connection, [item for item in accepted if item.acceptance.order is not None])
         return accepted
+
+    async def accept_unlocked(self, connection: Any, placed: Sequence[Placed], seen: Seen) -> list[Accepted]:
+        """Decide a batch on figures that others may change meanwhile; write and commit all of it in one statement,
+        which at last takes the figures and looks at them again. Raises FiguresMovedError, with nothing written, if they
+        no longer allow what was decided."""
+        now = self._clock()
+        accepted = []
+        for place, (item, order_id) in enumerate(zip(placed, seen.numbers, strict=False), 1):
+            accepted.append(self._decide(item, None, order_id, seen.reference, seen.book, now)[0])
+            if place % DECIDED_AT_A_STRETCH == 0:
+                # The other batch goes on, and those who ask meanwhile: nobody waits for a lock of ours.
+                await asyncio.sleep(0)
+        if not await ledger.write_if_covered(connection, accepted, seen.reference.customers, self._unchecked, now):
+            raise FiguresMovedError
+        return accepted
+
+    async def look(self, connection: Any, arrivals: Sequence[Arrival], placed: Sequence[Placed]) -> Seen:
+        """What a batch is decided on, without a lock."""
+        customers, asked, known = _customers(placed), _asked(placed), self.reference.version
+        reference = self.reference.recall(*asked)
+        skus = [] if reference is None else sorted(_stocked(placed, reference))
+        figures = await ledger.read_figures(connection, arrivals, customers, skus)
+        book = figures.book
+        if reference is None or not known == figures.version == self.reference.version:
+            # Products that are not kept, or master data moved: what is served from which stock may have changed.
+            reference = await self.reference.catch_up(connection, figures.version, *asked)
+            again = await ledger.read_figures(connection, (), customers, sorted(_stocked(placed, reference)))
+            book = again.book
+        return Seen(figures.is_any_known, figures.numbers, reference, book)
+
+    def _decide(
+        self, item: Placed, hold: SetAside | None, order_id: int, reference: Reference, book: Book, now: datetime
+    ) -> tuple[Accepted, bool]:
+        """One order, taken off the book; and whether it takes over what its cart held."""
+        acceptance, is_redeemed = decide_redeeming(
+            item.placed, hold, channel=item.channel, order_id=order_id, number=f"CD{order_id:08d}", accepted_at=now,
+            reference=reference, book=book, policy=self.policy,
+        )  # fmt: skip
+        book.take(acceptance)
+        source = self._plans.channel_connections.get(item.channel, item.channel)
+        steps = self.lay_steps(acceptance)
+        return Accepted(
+            item.channel, source, order_id, acceptance, steps, item.traceparent, item.arrival, item.fact_id
+        ), is_redeemed
+
+    async def _lock_figures(
+        self, connection: Any, placed: Sequence[Placed], set_aside: set[str]
+    ) -> tuple[list[int], Reference, Book]:
+        numbers, version = await ledger.take_numbers(connection, len(placed))
+        reference = await self.reference.catch_up(connection, version, *_asked(placed))
+        skus = _stocked(placed, reference) | set_aside
+        return numbers, reference, await ledger.lock_figures(connection, _customers(placed), sorted(skus))
 
     def locations_of(self, order: Order) -> tuple[str, ...]:
         """Where an accepted order may be served from, best first."""
-        customer = self.reference.current.customers.get(order.customer)
+        customer = self.reference.customers.get(order.customer)
         group = customer.price_group if customer is not None else ""
         found: tuple[str, ...] = self.policy.locations_of(order.channel, order.region, group)
         return found
@@ -131,141 +169,136 @@ class Acceptor:
         return plan_order(order, self._plans.plans[order.plan], self._plans.routes(order.channel), round_suffix)
 
 
+def _customers(placed: Sequence[Placed]) -> list[str]:
+    return sorted({item.placed.customer for item in placed if item.placed.customer})
+
+
+def _asked(placed: Sequence[Placed]) -> tuple[set[str], set[str]]:
+    """The SKUs and GTINs that a batch names."""
+    lines = [line for item in placed for line in item.placed.lines]
+    return {line.sku for line in lines if line.sku}, {line.gtin for line in lines if line.gtin and not line.sku}
+
+
+def _stocked(placed: Sequence[Placed], reference: Reference) -> set[str]:
+    """The SKUs whose stock a batch may take from."""
+    skus = {line.sku or reference.codes.get(line.gtin, ("", ""))[0] for item in placed for line in item.placed.lines}
+    return reference.stocked(skus - {""})
+
+
 class FiguresMovedError(Exception):
-    """Credit or stock was taken by others while a batch was decided: roll back and decide it under locks."""
-
-
-class _TakenMeanwhileError(Exception):
-    """Another process recorded one of the batch's keys: roll back and look again."""
+    """Credit or stock was taken by others while a batch was decided: decide it under locks."""
 
 
 class Intake:
-    """The door for everything that arrives. Start it with `async with`."""
+    """The door for everything that arrives. Start it with `async with`. `by_key` is a pool whose plans are kept, for
+    what is decided without locks."""
 
-    def __init__(self, pool: asyncpg.Pool[Any], acceptor: Acceptor, clock: Clock) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool[Any], acceptor: Acceptor, clock: Clock, by_key: asyncpg.Pool[Any] | None = None
+    ) -> None:
         self._pool = pool
+        self._by_key = by_key or pool
         self._acceptor = acceptor
         self._clock = clock
-        self._queue: asyncio.Queue[tuple[Arrival, asyncio.Future[Answer]]] = asyncio.Queue(maxsize=5000)
-        self._task: asyncio.Task[None] | None = None
+        self._door = BatchDoor("intake", self._decide, _REFUSALS, size=BATCH_MAX, at_once=BATCHES_AT_ONCE)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="intake")
+        await self._door.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        while not self._queue.empty():
-            future = self._queue.get_nowait()[1]
-            if not future.done():
-                future.set_exception(Unavailable("stopping", "Crossdock is stopping; send the order again."))
+        await self._door.__aexit__()
 
     async def place(self, arrival: Arrival) -> Answer:
         """Decide an order and commit it before returning. Raises Unavailable when the database does not answer."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        try:
-            self._queue.put_nowait((arrival, future))
-        except asyncio.QueueFull:
-            raise Unavailable("intake_full", "Too many orders are waiting.", retry_after_seconds=1) from None
-        return await future
+        return await self._door.ask(arrival)
 
     async def record(self, facts: Sequence[Fact]) -> int:
         """Commit facts to the inbox; return how many were new."""
         async with self._pool.acquire() as connection:
             return await insert_facts(connection, facts, self._clock())
 
-    async def _run(self) -> None:
-        while True:
-            waiting = [await self._queue.get()]
-            while len(waiting) < BATCH_MAX and not self._queue.empty():
-                waiting.append(self._queue.get_nowait())
-            await self._answer(waiting)
-
-    async def _answer(self, waiting: list[tuple[Arrival, asyncio.Future[Answer]]]) -> None:
-        try:
-            answers = await self._decide([arrival for arrival, _ in waiting])
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            if len(waiting) > 1 and isinstance(error, asyncpg.DataError):
-                # One order holds something the database cannot keep: find it by deciding them one by one.
-                for one in waiting:
-                    await self._answer([one])
-                return
-            failure = Unavailable(
-                "database_unavailable", "The order was not taken; send it again with the same key.",
-                detail=str(error), retry_after_seconds=1,
-            )  # fmt: skip
-            answers = [failure] * len(waiting)
-        except Defect as error:
-            if len(waiting) > 1:
-                # One order cannot be written as it was decided: the others must not fail with it.
-                for one in waiting:
-                    await self._answer([one])
-                return
-            answers = [error]
-        except Exception as error:  # noqa: BLE001 - the batch must not take the intake down: each caller is told
-            answers = [error] * len(waiting)
-        for (_, future), answer in zip(waiting, answers, strict=True):
-            if future.done():
-                continue
-            if isinstance(answer, Answer):
-                future.set_result(answer)
-            else:
-                future.set_exception(answer)
-
     async def _decide(self, arrivals: list[Arrival]) -> list[Answer | Exception]:
-        locked_first = False
+        # What a cart holds is there for its own order only: such a batch is decided under locks.
+        is_locked = any(arrival.placed.reservation for arrival in arrivals)
         for _ in range(4):
             try:
+                if not is_locked:
+                    async with self._by_key.acquire() as connection:
+                        return await self._decide_unlocked(connection, arrivals)
                 async with self._pool.acquire() as connection, connection.transaction():
-                    return await self._decide_once(connection, arrivals, locked_first=locked_first)
+                    return await self._decide_locked(connection, arrivals)
             except FiguresMovedError:
-                locked_first = True
-            except (_TakenMeanwhileError, asyncpg.UniqueViolationError):
+                is_locked = True
+            except (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError):
+                # Another batch recorded one of these keys, or each recorded one that the other wants: look again.
                 continue
         raise Unavailable("keys_contended", "The same order is being placed elsewhere.", retry_after_seconds=1)
 
-    async def _decide_once(
-        self, connection: Any, arrivals: list[Arrival], *, locked_first: bool
-    ) -> list[Answer | Exception]:
-        rows = await ledger.find_earlier(connection, arrivals)
-        by_key = {(row["connection"], row["idempotency_key"]): row for row in rows if row["idempotency_key"]}
-        by_number: dict[tuple[str, str], Any] = {}
-        for row in rows:
-            place = (row["connection"], row["business_key"])
-            # An accepted order outweighs refusals that came before it under the same number.
-            if place not in by_number or row["order_id"] is not None:
-                by_number[place] = row
-        answers: dict[int, Answer | Exception] = {}
-        fresh: list[tuple[int, Placed]] = []
-        same: dict[tuple[str, str], int] = {}
-        keys: dict[tuple[str, str], int] = {}
-        follows: list[tuple[int, int]] = []
-        for index, arrival in enumerate(arrivals):
-            number = (arrival.channel, arrival.placed.channel_number)
-            key = (arrival.channel, arrival.idempotency_key)
-            earlier = _earlier_answer(arrival, by_key.get(key), by_number.get(number))
-            if earlier is not None:
-                answers[index] = earlier
-            elif key in keys or number in same:
-                follows.append((index, keys.get(key, same.get(number, index))))
-            else:
-                same[number] = keys[key] = index
-                placed = Placed(arrival.channel, arrival.placed, arrival.traceparent, arrival)
-                fresh.append((index, placed))
-        if fresh:
-            accepted = await self._acceptor.accept(
-                connection, [placed for _, placed in fresh], locked_first=locked_first
-            )
-            if accepted is None:
-                raise _TakenMeanwhileError
-            for (index, _), item in zip(fresh, accepted, strict=True):
-                kept = item.order_id if item.acceptance.order else None
-                answers[index] = Answer("new", item.acceptance.acknowledgment, kept)
-        for index, first in follows:
-            answers[index] = _follow(arrivals[index], arrivals[first], answers[first])
-        return [answers[index] for index in range(len(arrivals))]
+    async def _decide_unlocked(self, connection: Any, arrivals: list[Arrival]) -> list[Answer | Exception]:
+        """Two statements: what there is, and all that is decided, which is committed with it."""
+        batch = _sort_out(arrivals, ())
+        seen = await self._acceptor.look(connection, arrivals, [placed for _, placed in batch.fresh])
+        if seen.is_any_known:
+            batch = _sort_out(arrivals, await ledger.find_earlier(connection, arrivals))
+        if not batch.fresh:
+            return batch.answered(())
+        fresh = [placed for _, placed in batch.fresh]
+        return batch.answered(await self._acceptor.accept_unlocked(connection, fresh, seen))
+
+    async def _decide_locked(self, connection: Any, arrivals: list[Arrival]) -> list[Answer | Exception]:
+        batch = _sort_out(arrivals, await ledger.find_earlier(connection, arrivals))
+        if not batch.fresh:
+            return batch.answered(())
+        return batch.answered(await self._acceptor.accept(connection, [placed for _, placed in batch.fresh]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Arrivals by place: answered before, to be decided, and those that follow another of the batch."""
+
+    arrivals: Sequence[Arrival]
+    earlier: Mapping[int, Answer]
+    fresh: Sequence[tuple[int, Placed]]
+    follows: Sequence[tuple[int, int]]
+
+    def answered(self, accepted: Sequence[Accepted]) -> list[Answer | Exception]:
+        """Everybody's answer, once the fresh ones are decided."""
+        answers: dict[int, Answer | Exception] = dict(self.earlier)
+        for (index, _), item in zip(self.fresh, accepted, strict=True):
+            kept = item.order_id if item.acceptance.order else None
+            answers[index] = Answer("new", item.acceptance.acknowledgment, kept)
+        for index, first in self.follows:
+            answers[index] = _follow(self.arrivals[index], self.arrivals[first], answers[first])
+        return [answers[index] for index in range(len(self.arrivals))]
+
+
+def _sort_out(arrivals: Sequence[Arrival], rows: Sequence[Any]) -> _Batch:
+    """`rows` say what was said earlier about any of them."""
+    by_key = {(row["connection"], row["idempotency_key"]): row for row in rows if row["idempotency_key"]}
+    by_number: dict[tuple[str, str], Any] = {}
+    for row in rows:
+        place = (row["connection"], row["business_key"])
+        # An accepted order outweighs refusals that came before it under the same number.
+        if place not in by_number or row["order_id"] is not None:
+            by_number[place] = row
+    answers: dict[int, Answer] = {}
+    fresh: list[tuple[int, Placed]] = []
+    same: dict[tuple[str, str], int] = {}
+    keys: dict[tuple[str, str], int] = {}
+    follows: list[tuple[int, int]] = []
+    for index, arrival in enumerate(arrivals):
+        number = (arrival.channel, arrival.placed.channel_number)
+        key = (arrival.channel, arrival.idempotency_key)
+        earlier = _earlier_answer(arrival, by_key.get(key), by_number.get(number))
+        if earlier is not None:
+            answers[index] = earlier
+        elif key in keys or number in same:
+            follows.append((index, keys.get(key, same.get(number, index))))
+        else:
+            same[number] = keys[key] = index
+            fresh.append((index, Placed(arrival.channel, arrival.placed, arrival.traceparent, arrival)))
+    return _Batch(arrivals, answers, fresh, follows)
 
 
 def _earlier_answer(arrival: Arrival, by_key: Any, by_number: Any) -> Answer | None:

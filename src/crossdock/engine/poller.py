@@ -52,7 +52,7 @@ class Poller:
         while True:
             try:
                 busy = await self.read_due([name])
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
                 _log.warning("poll_failed", connection=name, error=type(error).__name__)
                 busy = False
             if not busy:

@@ -13,7 +13,7 @@ import structlog
 from crossdock.engine.ports import Clock
 from crossdock.ledger import steps as ledger
 
-BEAT_SECONDS: Final = 2.0
+BEAT_SECONDS: Final = 1.0
 GOODBYE_SECONDS: Final = 2.0
 _log: Final = structlog.get_logger("crossdock.engine.presence")
 
@@ -30,7 +30,7 @@ async def present(pool: asyncpg.Pool[Any], process: str, kind: str, clock: Clock
         try:
             async with asyncio.timeout(GOODBYE_SECONDS), pool.acquire() as connection:
                 await ledger.end_process(connection, process)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             _log.warning("goodbye_failed", error=type(error).__name__)
 
 
@@ -39,6 +39,6 @@ async def _beat(pool: asyncpg.Pool[Any], process: str, kind: str, clock: Clock) 
         try:
             async with pool.acquire() as connection:
                 await ledger.beat(connection, process, kind, clock())
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             _log.warning("beat_failed", error=type(error).__name__)
         await asyncio.sleep(BEAT_SECONDS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -223,11 +224,16 @@ class PublicationLane:
             if row.sku not in by_sku or by_sku[row.sku].code
         ]  # fmt: skip
         wait = max((shown.wait_seconds for shown in answer), default=0.0)
-        async with self._pool.acquire() as connection, connection.transaction():
+        praised = self._failures or self._success_noted_at is None or now - self._success_noted_at > SUCCESS_EVERY
+        # Mostly there is one thing to write, which needs no transaction around it.
+        several = bool(refused or feed is not None or wait or praised or self._divides)
+        async with self._pool.acquire() as connection, connection.transaction() if several else nullcontext():
             if taken:
                 rows = [TakenFigure(row.sku, row.version, row.figure) for row in taken]
-                await ledger.acknowledge_figures(connection, self.channel, rows, now, claimed_at, divides=self._divides)
-                await ledger.count_latency(connection, self.channel, now, [row.owner_at for row in taken])
+                owner_times = [row.owner_at for row in taken]
+                await ledger.acknowledge_figures(
+                    connection, self.channel, rows, now, claimed_at, owner_times, divides=self._divides
+                )
             if refused:
                 await ledger.refuse_figures(connection, self.channel, refused)
             if feed is not None:
@@ -235,7 +241,7 @@ class PublicationLane:
             if wait:
                 until = now + timedelta(seconds=wait)
                 await ledger.block_lane(connection, self.channel, until, "The channel asked for a wait.", 0)
-            elif self._failures or self._success_noted_at is None or now - self._success_noted_at > SUCCESS_EVERY:
+            elif praised:
                 await ledger.note_lane_success(connection, self.channel, now)
                 self._success_noted_at = now
         self._failures = 0
@@ -287,7 +293,7 @@ class PublicationLane:
                 return await call
         except TimeoutError:
             raise InDoubt("call_timeout", "The partner did not answer in time.") from None
-        except (CrossdockError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (CrossdockError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             raise
         except Exception as error:
             detail = repr(error)

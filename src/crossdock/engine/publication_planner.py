@@ -21,6 +21,7 @@ from crossdock.engine.ports import Clock
 from crossdock.ledger import publications as ledger
 from crossdock.ledger import stock_stream
 from crossdock.ledger.inventory import Stockroom, read_stockroom
+from crossdock.ledger.known_products import KnownProducts
 from crossdock.ledger.publications import Change, Wanted
 from crossdock.policy.policy import Policy
 from crossdock.policy.stock import ChannelStock
@@ -52,6 +53,7 @@ class PublicationPlanner:
         ]
         self._divided = policy.stock.divided()
         self._with_supply = any(terms.backorder_days is not None for _, terms, _ in self._channels)
+        self._known = KnownProducts()
         self._stale: frozenset[tuple[str, str]] = frozenset()
         self._stale_counted_at: datetime | None = None
 
@@ -66,7 +68,6 @@ class PublicationPlanner:
                 # Taken before anything is read: the figures contain at least what was committed until now.
                 now = self._clock()
                 changes = await ledger.take_changes(connection, NEWEST, OLDEST)
-                await stock_stream.append(connection, sorted({change.sku for change in changes}))
                 due = await self._count(connection, changes, now) if self._channels else {}
         for channel in due:
             self._announce(channel)
@@ -97,7 +98,9 @@ class PublicationPlanner:
                     owner_times[kit] = _earlier(owner_times.get(kit), owner_times[component])
         again = {(change.channel, change.sku) for change in changes if change.channel}
         channels = [channel for channel, _, _ in self._channels]
-        room = await read_stockroom(connection, list(owner_times), channels, now, with_supply=self._with_supply)
+        room = await read_stockroom(
+            connection, list(owner_times), channels, now, with_supply=self._with_supply, known=self._known
+        )
         divided = sorted(channel for group in self._divided for channel in group)
         exposed = await ledger.read_exposed(connection, list(owner_times), divided) if divided else {}
         wanted: list[Wanted] = []

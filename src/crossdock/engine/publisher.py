@@ -111,7 +111,7 @@ class Publisher:
         """A lost database is waited for, and a bug in one lane is not the end of the worker."""
         try:
             return await work()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             _log.warning(event, error=type(error).__name__)
             await asyncio.sleep(0.5)
         except Exception as error:  # noqa: BLE001 - the other lanes go on
@@ -122,7 +122,7 @@ class Publisher:
     async def _give_back(self, lane: PublicationLane) -> None:
         try:
             await lane.give_back()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             _log.warning("lane_not_given_back", channel=lane.channel, error=type(error).__name__)
 
     def _announce(self, channel: str) -> None:

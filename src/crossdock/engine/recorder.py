@@ -33,6 +33,8 @@ from crossdock.rules.decision import Decision, StepView, merge
 from crossdock.rules.outcome import close_lines, complete, decide_done, decide_refused, is_completed
 from crossdock.rules.retry import Move, next_move
 
+# What a channel hears of an order that it keeps back from its stock.
+_SETTLING: Final = ("channel.acknowledge", "channel.cancel")
 NOTE_EVERY: Final = timedelta(seconds=1)
 QUIET_FOR: Final = timedelta(seconds=0.5)
 """So long a breaker seen closed without failures is not read again while all calls succeed. Less than any open time
@@ -101,12 +103,13 @@ class Recorder:
             await self._record(worker, [parked], {id(parked): Move("park")})
 
     async def _record(self, worker: str, ended: Sequence[Ended], moves: Mapping[int, Move | None]) -> None:
-        now = self._clock()
-        outcomes = [_outcome(item, moves[id(item)], now) for item in ended]
         async with self._pool.acquire() as connection, connection.transaction():
             locked = await lock_orders(connection, [item.step.order_id for item in ended])
+            # Only now: who held the orders before has dated what it decided about them.
+            now = self._clock()
+            outcomes = [_outcome(item, moves[id(item)], now) for item in ended]
             counted = await ledger.record_outcomes(connection, worker, outcomes, now)
-            counting = [item for item in ended if (item.step.order_id, item.step.name) in counted]
+            counting = [item for item in ended if ledger.attempt_of(item.step) in counted]
             await self._decide(connection, counting, moves, locked, now)
             await self._note(connection, ended, now)
 
@@ -140,7 +143,7 @@ class Recorder:
                 failed.append((order_id, item.step.name))
             elif item.step.operation in self._plans.ownership.telling:
                 shipment = item.step.name.partition(":")[2]
-                fold.told.append(Told(order_id, item.step.operation, item.step.name, shipment, item.ended_at))
+                fold.told.append(Told(order_id, item.step.operation, item.step.name, shipment, _known_at(item)))
             fold.decision = merge(fold.decision, decision)
             fold.ended += 1
         await ledger.fail_steps(connection, failed, now)
@@ -154,11 +157,11 @@ class Recorder:
         await self._tell_again(connection, final, orders)
 
     async def _tell_again(self, connection: Any, ended: Sequence[Ended], orders: Mapping[int, Order]) -> None:
-        """A channel that keeps unconfirmed orders back from its stock is told it anew once they are confirmed."""
+        """A channel that keeps orders back from its stock is told it anew once it knows what became of them."""
         confirmed = {
             (order.channel, line.sku)
             for item in ended
-            if item.step.operation == "channel.acknowledge" and isinstance(item.answer, Done)
+            if item.step.operation in _SETTLING and isinstance(item.answer, Done)
             for order in [orders[item.step.order_id]] if order.channel in self._plans.told_channels
             for line in order.lines
         }  # fmt: skip
@@ -243,6 +246,12 @@ class Recorder:
 def _asked_to_wait(error: CrossdockError) -> float | None:
     source = error if isinstance(error, Unavailable) else error.__cause__
     return source.retry_after_seconds if isinstance(source, Unavailable) else None
+
+
+def _known_at(item: Ended) -> datetime:
+    """Since when the partner's books have it: never later than its answer, however its clock goes."""
+    booked_at = item.answer.booked_at if isinstance(item.answer, Done) else None
+    return item.ended_at if booked_at is None else min(booked_at, item.ended_at)
 
 
 def _was_refused(locked: LockedOrder) -> bool:

@@ -12,25 +12,28 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
 import msgspec
 import structlog
 
+from crossdock.engine.batching import DATABASE_LOST
 from crossdock.engine.ports import Chance, Clock, OpenConnection
 from crossdock.engine.recorder import Ended, Recorder
 from crossdock.kit.connector import Call, Done, Operation
 from crossdock.ledger import steps as ledger
 from crossdock.ledger.steps import ClaimedStep
-from crossdock.model.errors import CrossdockError, Defect, InDoubt, Misconfigured
+from crossdock.model.errors import Conflict, CrossdockError, Defect, InDoubt, Invalid, Misconfigured, Refused
 
 IDLE_SECONDS: Final = 0.05
 RECORD_BATCH_MAX: Final = 1000
 # A commit costs the same for one step as for many: while little is there, more is waited for, a few milliseconds.
 LINGER_SECONDS: Final = 0.004
 LITTLE: Final = 100
+# How often it is looked at who has the lanes that only one worker performs.
+HOLD_SECONDS: Final = timedelta(seconds=1)
 LEASE_MARGIN: Final = timedelta(seconds=15)
 _ONE_VALUE: Final = msgspec.json.Decoder(msgspec.Raw)
 _log: Final = structlog.get_logger("crossdock.engine.runner")
@@ -63,7 +66,12 @@ class Runner:
             _Lane(connection, operation) for connection in connections for operation in connection.connector.operations
         ]
         self._lanes: Mapping[tuple[str, str], _Lane] = {lane.key: lane for lane in lanes}
+        self._single = [lane.key for lane in lanes if lane.operation.one_worker]
+        self._held: frozenset[tuple[str, str]] = frozenset()
+        self._held_at: datetime | None = None
         self._in_flight: Counter[tuple[str, str]] = Counter()
+        self._in_hand: set[tuple[int, str, int]] = set()
+        self._is_unsure = False
         self._ended: asyncio.Queue[Ended] = asyncio.Queue()
         self._room = asyncio.Event()
         self.performed = 0
@@ -79,9 +87,11 @@ class Runner:
             self._room.clear()
             try:
                 claimed = await self._claim()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DATABASE_LOST as error:
                 _log.warning("claim_failed", error=type(error).__name__)
                 claimed = []
+                # It may have been committed and its answer lost: then nobody would send these until the leases end.
+                self._is_unsure = True
                 await asyncio.sleep(0.5)
             for lane, steps in self._by_lane(claimed):
                 for start in range(0, len(steps), lane.operation.batch_max):
@@ -99,23 +109,40 @@ class Runner:
                 await asyncio.sleep(LINGER_SECONDS)
 
     async def _claim(self) -> list[tuple[ClaimedStep, Mapping[str, bytes]]]:
+        await self._hold_lanes()
         wanted = []
         longest = 0.0
         for lane in self._lanes.values():
             free = self._free_slots(lane)
-            if free > 0:
+            if free > 0 and (not lane.operation.one_worker or lane.key in self._held):
                 wanted.append((*lane.key, free))
                 longest = max(longest, lane.operation.timeout_seconds)
         if not wanted:
             return []
         now = self._clock()
         async with self._pool.acquire() as connection:
+            if self._is_unsure:
+                unheard = await ledger.give_back_claims(connection, self._worker, self._in_hand, now)
+                _log.info("claims_given_back", steps=unheard)
+                self._is_unsure = False
             # Probe and call may each take the operation's timeout.
             leased_until = now + timedelta(seconds=2 * longest) + LEASE_MARGIN
             steps = await ledger.claim_steps(connection, self._worker, now, leased_until, wanted)
             needy = {step.order_id for step in steps if step.needy}
             results = await ledger.read_results(connection, sorted(needy)) if needy else {}
+        self._in_hand.update(ledger.attempt_of(step) for step in steps)
         return [(step, results.get(step.order_id, {})) for step in steps]
+
+    async def _hold_lanes(self) -> None:
+        """Take or keep the lanes that one worker at a time performs; a worker that dies loses them."""
+        now = self._clock()
+        if not self._single or (self._held_at is not None and now - self._held_at < HOLD_SECONDS):
+            return
+        # Not known until it is read: a worker whose database was away may have lost them.
+        self._held = frozenset()
+        async with self._pool.acquire() as connection:
+            self._held = await ledger.hold_lanes(connection, self._worker, self._single, now)
+        self._held_at = now
 
     def _free_slots(self, lane: _Lane) -> int:
         slots = lane.operation.batch_max * min(lane.operation.concurrency, lane.connection.concurrency)
@@ -189,8 +216,9 @@ class Runner:
         for attempt in range(100):
             try:
                 await self._recorder.record(self._worker, ended)
+                self._in_hand.difference_update(ledger.attempt_of(item.step) for item in ended)
                 return
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DATABASE_LOST as error:
                 # The leases hold meanwhile; should they run out, the steps are in doubt and the probe tells.
                 _log.warning("record_failed", error=type(error).__name__, steps=len(ended), attempt=attempt)
                 await asyncio.sleep(min(0.1 * 2**attempt, 2.0))
@@ -233,6 +261,12 @@ async def _probe(operation: Operation, client: Any, call: Call) -> Done | Crossd
         return InDoubt("probe_timeout", "The partner did not say in time whether it has this.")
     except (Misconfigured, Defect) as error:
         return error
+    except (Refused, Invalid, Conflict) as error:
+        # To ask again brings the same answer, and what the plan does about a refusal must not follow: it may be there.
+        return Conflict(
+            error.code, f"The partner will not say whether it has this: {error.message}", detail=error.detail,
+            next_action="Look it up at the partner, then replay the step.",
+        )  # fmt: skip
     except CrossdockError as error:
         # Nobody knows yet: the doubt stays, and so does the partner's wish to wait.
         doubt = InDoubt(error.code, error.message, detail=error.detail)

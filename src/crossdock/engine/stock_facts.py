@@ -98,15 +98,17 @@ class StockDesk:
             if not facts:
                 return 0
             version = await stock_sources.read_reference_version(connection)
-            reference = await self._reference.catch_up(connection, version)
-            judge = Judge(reference.products, self._locations, self._ownership, now)
-            batch = _Batch()
+            reports = []
             for fact in facts:
                 try:
-                    body = _DECODERS[fact.kind].decode(fact.body)
+                    reports.append((fact, _DECODERS[fact.kind].decode(fact.body)))
                 except msgspec.DecodeError as problem:
                     await inbox.quarantine_fact(connection, fact.fact_id, Invalid("body_malformed", str(problem)))
-                    continue
+            skus = {row.sku for _, body in reports for row in _rows_of(body)}
+            reference = await self._reference.catch_up(connection, version, skus)
+            judge = Judge(reference.products, self._locations, self._ownership, now)
+            batch = _Batch()
+            for fact, body in reports:
                 await self._judge(connection, fact, body, judge, batch)
             await self._write(connection, batch, now)
         return len(facts)

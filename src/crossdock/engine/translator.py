@@ -35,7 +35,7 @@ class Translator:
         while True:
             try:
                 count = await self.translate_waiting()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
                 _log.warning("translate_failed", error=type(error).__name__)
                 count = 0
             if not count:

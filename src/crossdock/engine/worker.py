@@ -9,12 +9,14 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from crossdock.engine.batching import DATABASE_LOST
 from crossdock.engine.comparison import Reconciler
 from crossdock.engine.decider import Decider
 from crossdock.engine.holds import expire_holds
 from crossdock.engine.poller import Poller
 from crossdock.engine.ports import Clock, OpenConnection
 from crossdock.engine.publisher import Publisher
+from crossdock.engine.releases import StockHolds
 from crossdock.engine.retention import Sweeper
 from crossdock.engine.runner import Runner
 from crossdock.ledger import steps as ledger
@@ -23,6 +25,8 @@ from crossdock.ledger.facts import expire_early
 BEAT_SECONDS: Final = 1.0
 IDLE_SECONDS: Final = 0.05
 SUPPLY_SECONDS: Final = 2.0
+STOCK_HOLDS_SECONDS: Final = 1.0
+MENDED_SECONDS: Final = 1.0
 WATCH_SECONDS: Final = 2.0
 RECONCILE_SECONDS: Final = 2.0
 SWEEP_SECONDS: Final = 60.0
@@ -35,7 +39,8 @@ class Worker:
     def __init__(
         self, pool: asyncpg.Pool[Any], decider: Decider, runner: Runner, poller: Poller, name: str, clock: Clock,
         publisher: Publisher | None = None, sweeper: Sweeper | None = None,
-        reconciler: Reconciler | None = None, idle_seconds: float = IDLE_SECONDS,
+        reconciler: Reconciler | None = None, stock_holds: StockHolds | None = None, idle_seconds: float = IDLE_SECONDS,
+        housekeeping_pace: float = 1.0,
     ) -> None:  # fmt: skip
         self._pool = pool
         self._decider = decider
@@ -46,7 +51,10 @@ class Worker:
         self._publisher = publisher
         self._sweeper = sweeper
         self._reconciler = reconciler
+        self._stock_holds = stock_holds
         self._idle_seconds = idle_seconds
+        # In simulations: so many times longer between two looks at what is over, overdue or wanted again.
+        self._pace = housekeeping_pace
 
     async def run(self) -> None:
         await self._appear()
@@ -62,10 +70,16 @@ class Worker:
                     tasks.create_task(self._repeat(owners, RECONCILE_SECONDS), name="owner comparison")
                 tasks.create_task(self._decide_forever(self._decider.decide_orders), name="decider")
                 tasks.create_task(self._decide_forever(self._decider.decide_stock), name="stock desk")
-                tasks.create_task(self._repeat(self._decider.watch_stock, WATCH_SECONDS), name="stock watch")
+                tasks.create_task(
+                    self._repeat(self._decider.watch_stock, WATCH_SECONDS * self._pace), name="stock watch"
+                )
                 tasks.create_task(self._repeat(self._beat, BEAT_SECONDS), name="beat")
-                tasks.create_task(self._repeat(self._expire, BEAT_SECONDS), name="expiry")
-                tasks.create_task(self._repeat(self._allocate, SUPPLY_SECONDS), name="supply")
+                tasks.create_task(self._repeat(self._expire, BEAT_SECONDS * self._pace), name="expiry")
+                tasks.create_task(self._repeat(self._allocate, SUPPLY_SECONDS * self._pace), name="supply")
+                tasks.create_task(
+                    self._repeat(self._release_stock_holds, STOCK_HOLDS_SECONDS * self._pace), name="stock holds"
+                )
+                tasks.create_task(self._repeat(self._wake_mended, MENDED_SECONDS * self._pace), name="refused orders")
                 tasks.create_task(self._repeat(self._sweep, SWEEP_SECONDS), name="retention")
         finally:
             await self._say_goodbye()
@@ -74,7 +88,7 @@ class Worker:
         while True:
             try:
                 decided = await decide()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DATABASE_LOST as error:
                 _log.warning("decide_failed", error=type(error).__name__)
                 decided = 0
                 await asyncio.sleep(0.5)
@@ -85,7 +99,7 @@ class Worker:
         while True:
             try:
                 await work()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DATABASE_LOST as error:
                 _log.warning("housekeeping_failed", error=type(error).__name__)
             await asyncio.sleep(seconds)
 
@@ -95,7 +109,7 @@ class Worker:
             try:
                 await self._beat()
                 return
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DATABASE_LOST as error:
                 _log.warning("appear_failed", error=type(error).__name__)
                 await asyncio.sleep(0.5)
 
@@ -105,6 +119,13 @@ class Worker:
 
     async def _allocate(self) -> None:
         await self._decider.allocate_supply()
+
+    async def _release_stock_holds(self) -> None:
+        if self._stock_holds is not None:
+            await self._stock_holds.release_covered()
+
+    async def _wake_mended(self) -> None:
+        await self._decider.wake_mended()
 
     async def _expire(self) -> None:
         now = self._clock()
@@ -125,7 +146,7 @@ class Worker:
         try:
             async with self._pool.acquire() as connection:
                 await ledger.end_process(connection, self._name)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except DATABASE_LOST as error:
             _log.warning("goodbye_failed", error=type(error).__name__)
 
 

@@ -79,7 +79,8 @@ def _masked(value: Any, depth: int) -> Any:
     if isinstance(value, list):
         return [_masked(inner, depth + 1) for inner in value]
     if isinstance(value, str):
-        return _EMAIL_IN_TEXT.sub(MASK, value)
+        # More than can be shown is not searched.
+        return _EMAIL_IN_TEXT.sub(MASK, value if len(value) <= TEXT_LENGTH_MAX else f"{value[:TEXT_LENGTH_MAX]}…")
     return value
 
 

@@ -24,9 +24,10 @@ from crossdock.ledger.database import Queries
 _SQL: Final = Queries.load("insight_overview")
 
 COUNT_MAX: Final = 100_000
-FINISHED_STATES: Final = ("completed", "cancelled", "refused")
+FINISHED_STATES: Final = ("completed", "cancelled")
 OPEN_STATES: Final = ("accepted", "held", "shipping", "shipped")
 _LISTED_MAX: Final = 20
+_LABELS_TOLD_FOR: Final = timedelta(days=1)
 
 
 class OrderCount(msgspec.Struct, frozen=True):
@@ -38,10 +39,12 @@ class OrderCount(msgspec.Struct, frozen=True):
 
 
 class ErpWait(msgspec.Struct, frozen=True):
-    """Accepted orders that an ERP has not taken yet. `because` is "" when they are simply next in line."""
+    """Accepted orders that an ERP has not taken yet, and shipments that it has not booked. `because` is "" when they
+    are simply next in line."""
 
     connection: str
     orders: int
+    shipments: int
     since: datetime
     because: str = ""
     detail: str = ""
@@ -85,6 +88,16 @@ class TroubledStock(msgspec.Struct, frozen=True):
     held_reason: str | None
 
 
+class WrongLabels(msgspec.Struct, frozen=True):
+    """Packages that left a warehouse within a day with labels that are no SSCC."""
+
+    connection: str
+    warehouse: str
+    packages: int
+    example: str
+    order_number: str
+
+
 class Minute(msgspec.Struct, frozen=True):
     """Orders that were accepted in the minute that begins at `at`."""
 
@@ -113,6 +126,7 @@ class Overview(msgspec.Struct, frozen=True):
     oldest_waiting_fact_at: datetime | None = None
     stock: StockAttention = StockAttention()
     troubled_stock: tuple[TroubledStock, ...] = ()
+    wrong_labels: tuple[WrongLabels, ...] = ()
 
     @property
     def held(self) -> int:
@@ -152,6 +166,9 @@ async def read_overview(pool: asyncpg.Pool[Any], now: datetime) -> Overview:
         oldest_waiting_fact_at=inbox["oldest_waiting_at"],
         stock=await read_attention(pool),
         troubled_stock=tuple(TroubledStock(**dict(row)) for row in await pool.fetch(_SQL["troubled_stock"])),
+        wrong_labels=tuple(
+            WrongLabels(**dict(row)) for row in await pool.fetch(_SQL["wrong_labels"], now - _LABELS_TOLD_FOR)
+        ),
     )
 
 
@@ -176,7 +193,10 @@ async def _waiting_for_erp(
 ) -> tuple[ErpWait, ...]:
     states = {state.connection: state for state in connections}
     return tuple(
-        ErpWait(row["connection"], row["orders"], row["since"], *_because(states.get(row["connection"])))
+        ErpWait(
+            row["connection"], row["orders"], row["shipments"], row["since"],
+            *_because(states.get(row["connection"])),
+        )
         for row in await pool.fetch(_SQL["waiting_for_erp"])
     )
 
@@ -184,10 +204,9 @@ async def _waiting_for_erp(
 def _because(state: ConnectionState | None) -> tuple[str, str]:
     if state is None:
         return "", ""
-    lane = next((lane for lane in state.lanes if lane.operation == "erp.place_order"), None)
     if state.paused:
         return "paused", f"paused by {state.paused_by or 'an operator'}"
-    if lane is not None and lane.effective == "open":
+    if any(lane.operation in ("erp.place_order", "erp.ship") and lane.effective == "open" for lane in state.lanes):
         return "down", state.last_error or "it does not answer"
     if state.health == "degraded":
         return "failing", state.last_error

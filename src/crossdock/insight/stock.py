@@ -15,7 +15,7 @@ import msgspec
 from crossdock.insight.masking import masked_text
 from crossdock.insight.paging import Listing, bounded, decode_cursor, encode_cursor
 from crossdock.ledger.database import Queries
-from crossdock.ledger.inventory import Holder, read_holders, read_stockroom
+from crossdock.ledger.inventory import Holder, Ordered, read_holders, read_ordered, read_stockroom
 from crossdock.model.stock import ChannelAvailability
 from crossdock.policy.policy import Policy
 from crossdock.rules.availability import channel_terms, explain_availability
@@ -168,6 +168,7 @@ class SkuView(msgspec.Struct, frozen=True):
     drift: tuple[DriftItem, ...]
     explained: tuple[ChannelAvailability, ...]
     holders: tuple[Holder, ...]
+    ordered: tuple[Ordered, ...] = ()
 
 
 class SyncLatency(msgspec.Struct, frozen=True):
@@ -290,7 +291,7 @@ async def read_sku(pool: asyncpg.Pool[Any], sku: str, policy: Policy | None, now
     published = tuple(_published(row) for row in await pool.fetch(_SQL["published_of"], sku))
     explained: tuple[ChannelAvailability, ...] = ()
     async with pool.acquire() as connection:
-        holders = await read_holders(connection, sku, 20)
+        holders, ordered = await read_holders(connection, sku, 20), await read_ordered(connection, sku, 20)
         if policy is not None and product is not None:
             channels = list(policy.channels)[:CHANNELS_EXPLAINED_MAX]
             room = await read_stockroom(connection, [sku], channels, now, with_terms=True, with_supply=True)
@@ -304,6 +305,7 @@ async def read_sku(pool: asyncpg.Pool[Any], sku: str, policy: Policy | None, now
         tuple(place for place in places if place.sku == sku), published,
         tuple(Report(**dict(row)) for row in await pool.fetch(_SQL["reports_of"], sku)),
         (await list_drift(pool, sku=sku, limit=50)).items, explained, tuple(holders),
+        tuple(ordered),
     )  # fmt: skip
 
 

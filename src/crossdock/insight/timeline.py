@@ -6,6 +6,7 @@ shipments, invoices, payments and what operators did. `read_outlook` tells for e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -94,10 +95,10 @@ async def read_timeline(pool: asyncpg.Pool[Any], order_id: int, now: datetime, *
     """Everything that is known of one order, oldest first."""
     facts = await pool.fetch(_SQL["facts"], order_id, _FACTS_MAX)
     events = await pool.fetch(_SQL["events"], order_id)
-    steps = await pool.fetch(_SQL["steps"], order_id)
+    steps = in_order_of_plan(await pool.fetch(_SQL["steps"], order_id))
     attempts = await pool.fetch(_SQL["attempts"], order_id, _ATTEMPTS_MAX + 1)
     documents = await pool.fetch(_SQL["documents"], order_id)
-    actions = await pool.fetch(_SQL["actions"], f"CD{order_id:08d}", str(order_id))
+    actions = await pool.fetch(_SQL["actions"], f"CD{order_id:08d}", str(order_id), order_id)
     entries = [
         *(_fact_entry(row) for row in facts),
         *(_event_entry(row) for row in events),
@@ -119,6 +120,19 @@ async def read_timeline(pool: asyncpg.Pool[Any], order_id: int, now: datetime, *
         steps=tuple(_step(row) for row in steps),
         next=tuple(sorted(upcoming, key=lambda step: step.reason == "needs")),
         cut=len(attempts) > _ATTEMPTS_MAX,
+    )
+
+
+def in_order_of_plan(steps: Sequence[Any]) -> list[Any]:
+    """What is done as it was done; of what is laid with it and not done yet, what is needed before what needs it."""
+    depths = dict.fromkeys((row["name"] for row in steps), 0)
+    for _ in steps:
+        deeper = {row["name"]: max((depths.get(name, -1) + 1 for name in row["needs"]), default=0) for row in steps}
+        if deeper == depths:
+            break
+        depths = deeper
+    return sorted(
+        steps, key=lambda row: (row["created_at"], row["done_at"] is None, 0 if row["done_at"] else depths[row["name"]])
     )
 
 

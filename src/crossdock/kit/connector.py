@@ -65,10 +65,15 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
-    """The effect is there. `result` is JSON kept on the step and handed to steps that need it."""
+    """The effect is there. `result` is JSON kept on the step and handed to steps that need it.
+
+    `booked_at`: a time by which the partner surely had it in its books, by its own clock; None where it does not say,
+    and then it is the time of its answer. Balances that the partner gives after this time contain the effect.
+    """
 
     result: bytes = b"{}"
     external_id: str = ""
+    booked_at: datetime | None = None
 
 
 Perform = Callable[[Any, Call], Awaitable[Done]]
@@ -83,7 +88,8 @@ class Operation:
     Give `perform` (one call) or `perform_many` (a batch, up to `batch_max`, outcomes in the order of the calls).
     `probe` is None only where `repeatable` is true: the partner itself makes repetition harmless (reads, or an
     honoured idempotency key). `settle_seconds`: how long after an ambiguous end the partner may still be committing,
-    so how long to wait before the probe. `timeout_seconds` bounds a call.
+    so how long to wait before the probe. `timeout_seconds` bounds a call. `one_worker`: only one worker at a time
+    performs it, whichever is there, because calls of several get in each other's way at the partner.
     """
 
     name: str
@@ -95,6 +101,7 @@ class Operation:
     concurrency: int = 4
     settle_seconds: float = 1.0
     timeout_seconds: float = 20.0
+    one_worker: bool = False
 
 
 @dataclass(frozen=True, slots=True)

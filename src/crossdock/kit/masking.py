@@ -14,6 +14,9 @@ import msgspec
 
 MASK: Final = "•••"
 KEPT_CHARACTERS_MAX: Final = 2_000
+# What is looked at for it, with room for what masking takes away; a body of dashes costs seconds to search whole.
+SEARCHED_CHARACTERS_MAX: Final = 4 * KEPT_CHARACTERS_MAX
+SECRET_CHARACTERS_MAX: Final = 500
 PARSED_BYTES_MAX: Final = 256 * 1024
 _DEPTH_MAX: Final = 32
 
@@ -54,13 +57,24 @@ def is_masked_key(key: str) -> bool:
 
 
 def masked_text(text: str, secrets: Sequence[str] = ()) -> str:
-    """Free text without e-mail addresses, card numbers, tokens, spoken secrets and the given ones; one screenful."""
+    """Free text without e-mail addresses, tokens, spoken secrets and the given ones; one screenful."""
+    return _masked_text(text, secrets)
+
+
+def _masked_text(text: str, secrets: Sequence[str], *, cards: bool = False) -> str:
+    length = len(text)
+    text = text[:SEARCHED_CHARACTERS_MAX]
+    if cards:
+        text = _CARD_NUMBER.sub(MASK, text)
     for secret in secrets:
         if len(secret) >= 4:
             text = text.replace(secret, MASK)
     text = _SPOKEN_SECRET.sub(rf"\g<1>{MASK}", text)
-    text = _TOKEN.sub(MASK, _EMAIL.sub(MASK, text))
-    return shortened(printable(text))
+    text = printable(_TOKEN.sub(MASK, _EMAIL.sub(MASK, text)))
+    if length > SEARCHED_CHARACTERS_MAX:
+        # The first half of a secret may stand at the end, where nothing tells that it is one.
+        return f"{text[:-SECRET_CHARACTERS_MAX][:KEPT_CHARACTERS_MAX]}… ({length} characters)"
+    return shortened(text)
 
 
 def masked_body(body: bytes, secrets: Sequence[str] = ()) -> str:
@@ -72,7 +86,7 @@ def masked_body(body: bytes, secrets: Sequence[str] = ()) -> str:
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return masked_text(_CARD_NUMBER.sub(MASK, body.decode("utf-8", errors="replace")), secrets)
+        return _masked_text(body.decode("utf-8", errors="replace"), secrets, cards=True)
     masked = msgspec.json.encode(_masked(value, 0)).decode()
     return masked_text(masked, secrets)
 

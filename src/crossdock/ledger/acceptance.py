@@ -6,22 +6,31 @@ batches wait for each other instead of failing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 
 from crossdock.ledger.database import Connection, Queries, as_rows
-from crossdock.ledger.decisions import ReservationRow, insert_events, insert_reservations, insert_steps
+from crossdock.ledger.decisions import ReservationRow, event_rows, insert_reservations, step_rows, step_taken
+from crossdock.model.documents import Customer
+from crossdock.model.errors import Defect
 from crossdock.model.facts import StepDraft
-from crossdock.model.orders import Order, OrderPlaced, OrderProgress
+from crossdock.model.orders import OrderPlaced
 from crossdock.rules.accept import Acceptance, Book, Exposure
 
 _SQL: Final = Queries.load("acceptance")
 _ENCODER: Final = msgspec.json.Encoder()
+_NOTHING: Final = Decimal(0)
+# With these words `write_if_covered` ends when it is not.
+_MOVED: Final = "figures moved"
+_ACCOUNTS: Final = msgspec.json.Decoder(list[tuple[str, Decimal, Decimal]])
+_STOCK: Final = msgspec.json.Decoder(list[tuple[str, str, Decimal]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,18 @@ class Accepted:
     fact_id: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a batch is decided on, as it stood when it was read."""
+
+    is_any_known: bool
+    numbers: Sequence[int]
+    version: int
+    book: Book
+
+
 async def find_earlier(connection: Connection, arrivals: Sequence[Arrival]) -> list[Any]:
+    """What was already said about these placed orders."""
     channels = [arrival.channel for arrival in arrivals]
     numbers = [arrival.placed.channel_number for arrival in arrivals]
     keys = [arrival.idempotency_key for arrival in arrivals]
@@ -81,19 +101,19 @@ async def lock_figures(connection: Connection, customers: Sequence[str], skus: S
     return _book(accounts, stock)
 
 
-async def lock_touched(connection: Connection, customers: Sequence[str], places: Sequence[tuple[str, str]]) -> Book:
-    """The figures of these customers and (SKU, location), locked until the transaction ends."""
-    accounts = await connection.fetch(_SQL["lock_accounts"], customers) if customers else []
-    skus, locations = [sku for sku, _ in places], [location for _, location in places]
-    stock = await connection.fetch(_SQL["lock_places"], skus, locations) if places else []
-    return _book(accounts, stock)
-
-
-async def read_figures(connection: Connection, customers: Sequence[str], skus: Sequence[str]) -> Book:
-    """The working figures of a batch as they stand, for others to change meanwhile."""
-    accounts = await connection.fetch(_SQL["read_accounts"], customers) if customers else []
-    stock = await connection.fetch(_SQL["read_stock"], skus) if skus else []
-    return _book(accounts, stock)
+async def read_figures(
+    connection: Connection, arrivals: Sequence[Arrival], customers: Sequence[str], skus: Sequence[str]
+) -> Figures:
+    """Order numbers for these arrivals, whether anything was said about them before, the current reference version, and
+    the working figures as they stand, for others to change meanwhile."""
+    channels = sorted({arrival.channel for arrival in arrivals})
+    numbers = [arrival.placed.channel_number for arrival in arrivals]
+    keys = [arrival.idempotency_key for arrival in arrivals]
+    row = await connection.fetchrow(
+        _SQL["read_figures"], len(arrivals), *map(_ENCODER.encode, (customers, skus, channels, numbers, keys))
+    )
+    book = _book(_ACCOUNTS.decode(row["accounts"] or b"[]"), _STOCK.decode(row["stock"] or b"[]"))
+    return Figures(row["is_any_known"], row["numbers"] or (), row["version"], book)
 
 
 def _book(accounts: Sequence[Any], stock: Sequence[Any]) -> Book:
@@ -103,14 +123,13 @@ def _book(accounts: Sequence[Any], stock: Sequence[Any]) -> Book:
     )
 
 
-async def write_acceptances(connection: Connection, accepted: Sequence[Accepted], now: datetime) -> bool:
-    """Write all but what they hold (`write_promises`).
+async def write_acceptances(connection: Connection, accepted: Sequence[Accepted], now: datetime) -> None:
+    """Write all but what they hold (`write_new_promises`).
 
-    False when another process recorded one of the keys first: roll back and look again.
+    Raises UniqueViolationError when another process recorded one of the keys first: roll back and look again.
     """
     direct = [item for item in accepted if item.arrival is not None]
-    if direct and not await _insert_facts(connection, direct, now):
-        return False
+    kept = [item for item in accepted if item.acceptance.order is not None]
     inbox = [item for item in accepted if item.arrival is None]
     if inbox:
         await connection.execute(
@@ -118,29 +137,114 @@ async def write_acceptances(connection: Connection, accepted: Sequence[Accepted]
             [item.order_id if item.acceptance.order else None for item in inbox],
             [_answer(item) for item in inbox],
         )  # fmt: skip
+    if direct or kept:
+        laid = [(item.order_id, item.steps) for item in kept]
+        with _steps_told(laid):
+            await connection.execute(_SQL["write_orders"], *_order_documents(direct, kept, laid, now))
+
+
+async def write_if_covered(
+    connection: Connection, accepted: Sequence[Accepted], customers: Mapping[str, Customer], unchecked: Collection[str],
+    now: datetime,
+) -> bool:  # fmt: skip
+    """Write and commit all that orders that came straight to us leave, if credit and stock, which are taken last and
+    looked at again, allow all of it; otherwise nothing.
+
+    `unchecked` are channels for which nobody's credit is looked at. A no may be too careful (an account that buys there
+    and elsewhere at once); a yes never is too bold. Raises UniqueViolationError when another process recorded one of
+    the keys first.
+    """
     kept = [item for item in accepted if item.acceptance.order is not None]
-    if kept:
-        await _insert_orders(connection, kept, now)
-        await insert_steps(connection, [(item.order_id, item.steps) for item in kept], now)
-        await insert_events(connection, [(item.order_id, 0, item.acceptance.events) for item in kept], now)
-        numbers = [item.acceptance.order.channel_number for item in kept if item.acceptance.order]
-        await connection.execute(_SQL["wake_early"], [item.source for item in kept], numbers, now)
+    claims: dict[str, Decimal] = {}
+    for code, amount in _used_credit(kept):
+        claims[code] = claims.get(code, _NOTHING) + amount
+    if not claims.keys() <= customers.keys():
+        return False
+    checked = {
+        item.acceptance.order.customer for item in kept
+        if item.acceptance.order is not None and item.channel not in unchecked
+    }  # fmt: skip
+    credit = [
+        _ClaimRow(code, amount, customers[code].credit_limit if code in checked else None)
+        for code, amount in claims.items()
+    ]
+    laid = [(item.order_id, item.steps) for item in kept]
+    with _steps_told(laid):
+        try:
+            await connection.execute(
+                _SQL["write_if_covered"], *_order_documents(accepted, kept, laid, now), as_rows(_held_rows(kept)),
+                as_rows(credit),
+            )  # fmt: skip
+        except asyncpg.InvalidTextRepresentationError as error:
+            if _MOVED not in str(error):
+                raise
+            return False
     return True
 
 
+def _order_documents(
+    direct: Sequence[Accepted], kept: Sequence[Accepted], laid: Sequence[tuple[int, Sequence[StepDraft]]], now: datetime
+) -> tuple[Any, ...]:
+    """What both statements that write orders take first."""
+    return (
+        now, as_rows([_fact_row(item, item.arrival) for item in direct if item.arrival is not None]),
+        [item.arrival.raw for item in direct if item.arrival is not None],
+        as_rows([_order_row(item) for item in kept]),
+        [_ENCODER.encode(item.acceptance.order) for item in kept],
+        [_ENCODER.encode(item.acceptance.progress) for item in kept],
+        as_rows(step_rows(laid)),
+        as_rows(event_rows([(item.order_id, 0, item.acceptance.events) for item in kept])),
+    )  # fmt: skip
+
+
+@contextmanager
+def _steps_told(laid: Sequence[tuple[int, Sequence[StepDraft]]]) -> Iterator[None]:
+    """A step's name that is taken is a defect, not a key that another process was faster with."""
+    try:
+        yield
+    except asyncpg.UniqueViolationError as taken:
+        if taken.constraint_name == "steps_pkey":
+            raise step_taken(taken, laid) from taken
+        raise
+
+
+async def write_new_promises(connection: Connection, kept: Sequence[Accepted]) -> None:
+    """Reservations and used credit of orders that are written in this transaction; all figures are locked."""
+    rows = _held_rows(kept)
+    credit = _used_credit(kept)
+    if rows or credit:
+        await connection.execute(
+            _SQL["write_new_promises"], as_rows(rows), [row[0] for row in credit], [row[1] for row in credit]
+        )
+
+
+def _held_rows(kept: Sequence[Accepted]) -> list[ReservationRow]:
+    """What orders hold, each place of a line once."""
+    held: dict[tuple[int, str, str, str], Decimal] = {}
+    for item in kept:
+        for line, location, sku, quantity in item.acceptance.reservations:
+            place = (item.order_id, line, location, sku)
+            held[place] = held[place] + quantity if place in held else quantity
+    return [ReservationRow(*place, quantity) for place, quantity in held.items()]
+
+
 async def write_promises(connection: Connection, kept: Sequence[Accepted]) -> None:
-    """Reservations and used credit, of figures that are locked."""
+    """The same for orders that may have held something before."""
     held = [
         ReservationRow(item.order_id, line, location, sku, quantity) for item in kept
         for line, location, sku, quantity in item.acceptance.reservations
     ]  # fmt: skip
     await insert_reservations(connection, held)
-    credit: list[tuple[str, Decimal]] = sorted(
-        (item.acceptance.order.customer, item.acceptance.credit_amount) for item in kept
-        if item.acceptance.order is not None and item.acceptance.credit_amount
-    )  # fmt: skip
+    credit = _used_credit(kept)
     if credit:
         await connection.execute(_SQL["take_credit"], [row[0] for row in credit], [row[1] for row in credit])
+
+
+def _used_credit(kept: Sequence[Accepted]) -> list[tuple[str, Decimal]]:
+    return [
+        (item.acceptance.order.customer, item.acceptance.credit_amount) for item in kept
+        if item.acceptance.order is not None and item.acceptance.credit_amount
+    ]  # fmt: skip
 
 
 def _answer(item: Accepted) -> bytes | None:
@@ -149,33 +253,34 @@ def _answer(item: Accepted) -> bytes | None:
     return None if acknowledgment.state == "accepted" else _ENCODER.encode(acknowledgment)
 
 
-async def _insert_facts(connection: Connection, direct: Sequence[Accepted], now: datetime) -> bool:
-    rows = [
-        _FactRow(
-            item.channel, arrival.placed.channel_number, arrival.body_hash.hex(), arrival.idempotency_key,
-            arrival.raw.decode(), arrival.placed.placed_at, answer.decode() if (answer := _answer(item)) else None,
-            item.order_id if item.acceptance.order else None, arrival.traceparent,
-        )
-        for item in direct if (arrival := item.arrival) is not None
-    ]  # fmt: skip
-    tag = await connection.execute(_SQL["insert_facts"], as_rows(rows), now)
-    return bool(tag == f"INSERT 0 {len(direct)}")
+def _fact_row(item: Accepted, arrival: Arrival) -> _FactRow:
+    answer = _answer(item)
+    return _FactRow(
+        item.channel, arrival.placed.channel_number, arrival.body_hash.hex(), arrival.idempotency_key,
+        arrival.placed.placed_at, answer.decode() if answer is not None else None,
+        item.order_id if item.acceptance.order else None, arrival.traceparent,
+    )  # fmt: skip
 
 
-async def _insert_orders(connection: Connection, kept: Sequence[Accepted], now: datetime) -> None:
-    rows = []
-    for item in kept:
-        order, progress = item.acceptance.order, item.acceptance.progress
-        if order is None or progress is None:
-            continue
-        hold = progress.hold
-        rows.append(_OrderRow(
-            order.order_id, order.number, order.channel, order.channel_number, order.customer, order.order_type,
-            order.region, order.currency, order.net.amount, len(order.lines), order.plan, order.placed_at,
-            order, progress.state, len(item.acceptance.events), len(item.steps),
-            progress, item.traceparent, hold.cause if hold else None, hold.owner if hold else None,
-        ))  # fmt: skip
-    await connection.execute(_SQL["insert_orders"], as_rows(rows), now)
+def _order_row(item: Accepted) -> _OrderRow:
+    order, progress = item.acceptance.order, item.acceptance.progress
+    if order is None or progress is None:
+        raise Defect("order_missing", "A refused order cannot be written.", detail=str(item.order_id))
+    hold = progress.hold
+    return _OrderRow(
+        order.order_id, order.number, order.channel, order.channel_number, order.customer, order.order_type,
+        order.region, order.currency, order.net.amount, len(order.lines), order.plan, order.placed_at, item.source,
+        progress.state, len(item.acceptance.events), len(item.steps), item.traceparent,
+        hold.cause if hold else None, hold.owner if hold else None,
+    )  # fmt: skip
+
+
+class _ClaimRow(msgspec.Struct, frozen=True, gc=False):
+    """What a batch adds to an account's open orders, and up to which sum. None: nobody asks."""
+
+    customer: str
+    amount: Decimal
+    credit_limit: Decimal | None
 
 
 class _FactRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -183,7 +288,6 @@ class _FactRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     business_key: str
     version: str
     idempotency_key: str
-    body: str
     occurred_at: datetime
     answer: str | None = None
     order_id: int | None = None
@@ -203,11 +307,10 @@ class _OrderRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     line_count: int
     plan: str
     placed_at: datetime
-    body: Order
+    source: str
     state: str
     event_count: int
     steps_open: int
-    progress: OrderProgress
     traceparent: str = ""
     hold_cause: str | None = None
     hold_owner: str | None = None

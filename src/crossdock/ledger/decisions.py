@@ -159,36 +159,49 @@ async def _write_progress(connection: Connection, decided: Sequence[OrderDecisio
         raise Defect("progress_moved", "An order's progress changed while it was locked.", detail=tag)
 
 
-async def insert_events(
-    connection: Connection, drafts: Sequence[tuple[int, int, Sequence[EventDraft]]], now: datetime
-) -> None:
+def event_rows(drafts: Sequence[tuple[int, int, Sequence[EventDraft]]]) -> list[msgspec.Struct]:
     """`drafts` are (order id, events it has, new events)."""
-    rows = [
+    return [
         _EventRow(order_id, place, event.type, event.body)
         for order_id, count, events in drafts for place, event in enumerate(events, count + 1)
     ]  # fmt: skip
+
+
+async def insert_events(
+    connection: Connection, drafts: Sequence[tuple[int, int, Sequence[EventDraft]]], now: datetime
+) -> None:
+    rows = event_rows(drafts)
     if rows:
         await connection.execute(_WRITE["insert_events"], as_rows(rows), now)
+
+
+def step_rows(drafts: Sequence[tuple[int, Sequence[StepDraft]]]) -> list[msgspec.Struct]:
+    return [
+        _StepRow(order_id, step.name, step.connection, step.operation, msgspec.Raw(step.payload), step.needs)
+        for order_id, steps in drafts for step in steps
+    ]  # fmt: skip
+
+
+def step_taken(taken: asyncpg.UniqueViolationError, drafts: Sequence[tuple[int, Sequence[StepDraft]]]) -> Defect:
+    """An order has a step of that name already: none is ever dropped in silence."""
+    names = [step.name for _, steps in drafts for step in steps]
+    return Defect(
+        "step_name_taken", "A step of this name was laid for the order before.",
+        detail=f"{taken.detail} of {len(names)}: {', '.join(sorted(set(names)))[:500]}",
+        next_action="Report this with its detail; replay after the mend.",
+    )  # fmt: skip
 
 
 async def insert_steps(
     connection: Connection, drafts: Sequence[tuple[int, Sequence[StepDraft]]], now: datetime
 ) -> None:
-    """Lay steps. Raises Defect when an order has a step of that name already: none is ever dropped in silence."""
-    rows = [
-        _StepRow(order_id, step.name, step.connection, step.operation, msgspec.Raw(step.payload), step.needs)
-        for order_id, steps in drafts for step in steps
-    ]  # fmt: skip
+    """Lay steps. Raises Defect when an order has a step of that name already."""
+    rows = step_rows(drafts)
     if rows:
         try:
             await connection.execute(_WRITE["insert_steps"], as_rows(rows), now)
         except asyncpg.UniqueViolationError as taken:
-            names = ", ".join(sorted({row.name for row in rows}))
-            raise Defect(
-                "step_name_taken", "A step of this name was laid for the order before.",
-                detail=f"{taken.detail} of {len(rows)}: {names[:500]}",
-                next_action="Report this with its detail; replay after the mend.",
-            ) from taken  # fmt: skip
+            raise step_taken(taken, drafts) from taken
 
 
 async def insert_reservations(connection: Connection, rows: Sequence[ReservationRow]) -> None:
@@ -280,8 +293,10 @@ async def _write_documents(connection: Connection, decided: Sequence[OrderDecisi
             _SQL["insert_shipments"], [part.shipment for _, part in parts], [item.connection for item, _ in parts],
             [item.locked.order_id for item, _ in parts], [part.warehouse for _, part in parts],
             [part.shipped_at for _, part in parts], [_ENCODER.encode(part) for _, part in parts], now,
-            [package.tracking for package, _, _ in packages], [package.sscc for package, _, _ in packages],
+            [package.tracking for package, _, _ in packages],
+            [package.sscc or package.label for package, _, _ in packages],
             [shipment for _, shipment, _ in packages], [order_id for _, _, order_id in packages],
+            [bool(package.label) for package, _, _ in packages],
         )  # fmt: skip
     invoices = [(item, invoice) for item in decided for invoice in item.decision.invoices]
     if invoices:

@@ -74,11 +74,14 @@ _FACTS: Final = msgspec.json.Decoder(_Facts)
 
 
 async def read_told(
-    connection: Connection, channel: str, skus: Sequence[str], now: datetime, rested_since: datetime
+    connection: Connection, channel: str, partner: str, skus: Sequence[str], now: datetime, rested_since: datetime
 ) -> dict[str, Told]:
-    """SKU -> what we believe the channel shows; what was told just now, or is in a feed, is left out."""
+    """SKU -> what we believe the channel shows; what was told just now, or is in a feed, is left out.
+
+    `partner` is the connection that the channel's orders come from.
+    """
     rows = await connection.fetch(_SQL["read_told"], channel, list(skus), now)
-    held = {row[0]: row[1] for row in await connection.fetch(_SQL["read_held_lines"], channel, list(skus))}
+    held = {row[0]: row[1] for row in await connection.fetch(_SQL["read_held_lines"], channel, partner, list(skus))}
     return {
         row["sku"]: _told(row, held.get(row["sku"], _NOTHING)) for row in rows
         if not row["fed"] and row["listed"] and (row["acknowledged_at"] < rested_since or row["parked"])

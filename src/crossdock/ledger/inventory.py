@@ -1,20 +1,21 @@
 """Read what may be promised: positions, supply and kits of many SKUs at once, as the rule of availability wants them.
 
-One round trip for plain SKUs, further ones where there are kits, channels that sell supply, or silent feeds.
+One round trip for plain SKUs of which the products are known, further ones where there are kits, channels that sell
+supply, or silent feeds. All of a reading comes as a few JSON documents: rows cost the driver several times as much.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
 from crossdock.ledger.database import Connection, Queries
-from crossdock.model.documents import Component, Pack
+from crossdock.ledger.known_products import CHANGED_MAX, KnownProducts, ProductFacts
 from crossdock.rules.availability import Inbound, Position, Saleable, StaleFeeds, Stocked
 
 _SQL: Final = Queries.load("inventory_read")
@@ -23,18 +24,11 @@ _ONE: Final = Decimal(1)
 _DAY: Final = Decimal(86_400)
 
 
-class ProductFacts(msgspec.Struct, frozen=True, gc=False):
-    """What availability needs to know of a product."""
-
-    base_unit: str
-    packs: tuple[Pack, ...] = ()
-    status: str = "active"
-    components: tuple[Component, ...] = ()
-    safety_stock: Decimal = _NOTHING
-
-
-_FACTS: Final = msgspec.json.Decoder(ProductFacts)
 _LATE: Final = msgspec.json.Decoder(list[tuple[str, str, datetime]])
+_CHANGED: Final = msgspec.json.Decoder(list[str])
+_LISTED: Final = msgspec.json.Decoder(list[tuple[str, str, str, bool]])
+_LEFT: Final = msgspec.json.Decoder(list[tuple[str, str, str, datetime, Decimal]])
+_TERMS: Final = msgspec.json.Decoder(list[tuple[str, str, str, datetime, Decimal, Decimal, Decimal, Decimal, Decimal]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +66,16 @@ class Stockroom:
 
 async def read_stockroom(
     connection: Connection, skus: Sequence[str], channels: Sequence[str], now: datetime, *, with_terms: bool = False,
-    with_supply: bool = False,
+    with_supply: bool = False, known: KnownProducts | None = None,
 ) -> Stockroom:  # fmt: skip
     """Read up to some thousand SKUs. `with_terms`: for explanations, every figure by itself; `with_supply`: what
-    purchase orders bring and orders wait for."""
-    found = _Found({}, {}, {}, {})
-    channel = channels[0] if len(channels) == 1 else ""
-    await _read(connection, skus, channel, now, with_terms, found)
+    purchase orders bring and orders wait for. `known` keeps products from one reading to the next."""
+    found = _Found({}, {}, {}, {}, KnownProducts() if known is None else known)
+    await _read(connection, skus, channels, now, with_terms, found)
     unknown = tuple([sku for sku in skus if sku not in found.products])
     parts = {part.sku for facts in found.products.values() for part in facts.components} - found.products.keys()
     if parts:
-        await _read(connection, sorted(parts), "", now, with_terms, found)
+        await _read(connection, sorted(parts), (), now, with_terms, found)
     products = found.products
     plain = [sku for sku, facts in products.items() if not facts.components]
     inbound: dict[str, list[Inbound]] = {}
@@ -94,9 +87,6 @@ async def read_stockroom(
         waiting = dict(await connection.fetch(_SQL["read_waiting"], plain))
     if found.stale:
         speeds = dict(await connection.fetch(_SQL["read_speeds"], plain))
-    if len(channels) > 1:
-        rows = await connection.fetch(_SQL["read_listings"], list(skus), list(channels))
-        found.listings.update({(row[0], row[1]): (row[2], row[3]) for row in rows})
     stocked = {
         sku: Stocked(
             sku, products[sku].base_unit, tuple(found.positions.get(sku, ())), products[sku].safety_stock,
@@ -113,31 +103,46 @@ class _Found:
     positions: dict[str, list[Position]]
     listings: dict[tuple[str, str], tuple[str, bool]]
     stale: dict[tuple[str, str], Decimal]
+    known: KnownProducts
 
 
 async def _read(
-    connection: Connection, skus: Sequence[str], channel: str, now: datetime, with_terms: bool, found: _Found
+    connection: Connection, skus: Sequence[str], channels: Sequence[str], now: datetime, with_terms: bool, found: _Found
 ) -> None:
-    """A row for each SKU and location, or one without a location for a SKU that has no stock."""
-    rows = await connection.fetch(_SQL["read_positions" if with_terms else "read_left"], list(skus), channel)
-    if rows and rows[0][4] is not None:
-        for source, location, heard_at in _LATE.decode(rows[0][4]):
+    since = found.known.since
+    name = "read_positions" if with_terms else "read_left"
+    version, changed, stale, listings, positions = await connection.fetchrow(
+        _SQL[name], list(skus), list(channels), since, CHANGED_MAX + 1
+    )
+    found.known.catch_up(version, since, _CHANGED.decode(changed) if changed is not None else ())
+    products = found.known.find(skus)
+    if len(products) < len(skus):
+        rows = await connection.fetch(_SQL["read_products"], [sku for sku in skus if sku not in products])
+        if rows:
+            products |= found.known.learn(rows[0][2], ((row[0], row[1]) for row in rows))
+    found.products.update(products)
+    if stale is not None:
+        for source, location, heard_at in _LATE.decode(stale):
             found.stale[source, location] = Decimal(max(int((now - heard_at).total_seconds()), 0)) / _DAY
-    sku = None
-    places: list[Position] = []
-    for row in rows:
-        if row[0] != sku:
-            sku = row[0]
-            found.products[sku] = _FACTS.decode(row[1])
-            found.positions[sku] = places = []
-            if row[2] is not None:
-                found.listings[channel, sku] = (row[2], row[3])
-        if row[5] is None:
-            continue
-        if with_terms:
-            places.append(Position(row[5], row[6], row[7], row[8], row[9], row[10], row[11], row[12]))
+    if listings is not None:
+        for channel, sku, unit, listed in _LISTED.decode(listings):
+            found.listings[channel, sku] = (unit, listed)
+    if positions is None:
+        return
+    places = found.positions
+    if with_terms:
+        for sku, place, owner, as_of, reported, on_hand, held, damaged, reserved in _TERMS.decode(positions):
+            places.setdefault(sku, []).append(
+                Position(place, owner, as_of, reported, on_hand, held, damaged, reserved)
+            )
+        return
+    for sku, location, source, as_of, left in _LEFT.decode(positions):
+        position = Position(location, source, as_of, left, left, _NOTHING, _NOTHING, _NOTHING)
+        at = places.get(sku)
+        if at is None:
+            places[sku] = [position]
         else:
-            places.append(Position(row[5], row[6], row[7], row[8], row[8], _NOTHING, _NOTHING, _NOTHING))
+            at.append(position)
 
 
 async def read_price_group(connection: Connection, customer: str) -> str | None:
@@ -163,6 +168,22 @@ class Holder(msgspec.Struct, frozen=True, omit_defaults=True):
 async def read_holders(connection: Connection, sku: str, limit: int = 50) -> list[Holder]:
     """The newest ones first."""
     return [_holder(row) for row in await connection.fetch(_SQL["read_holders"], sku, limit)]
+
+
+class Ordered(msgspec.Struct, frozen=True):
+    """What a purchase order will still bring, and who says so."""
+
+    purchase_order: str
+    location: str
+    quantity: Decimal
+    expected_on: date
+    source: str
+    as_of: datetime
+
+
+async def read_ordered(connection: Connection, sku: str, limit: int = 50) -> list[Ordered]:
+    """The next to come first."""
+    return [Ordered(*row) for row in await connection.fetch(_SQL["read_ordered"], sku, limit)]
 
 
 def _holder(row: Any) -> Holder:

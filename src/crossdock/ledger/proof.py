@@ -27,24 +27,34 @@ async def drop_database(connection: Connection, name: str) -> None:
     await connection.execute(await connection.fetchval(_SQL["drop_copy"], name))
 
 
+async def count_others(connection: Connection) -> int:
+    """How many others are connected to the server."""
+    others: int = await connection.fetchval(_SQL["count_others"])
+    return others
+
+
+async def forget_plans(connection: Connection) -> None:
+    """Plans that were made while the tables were small: they are made anew."""
+    await connection.execute(_SQL["forget_plans"])
+
+
 async def read_table(connection: Connection, table: str) -> Sequence[Any]:
     rows: Sequence[Any] = await connection.fetch(_SQL[table])
     return rows
 
 
-async def sample_exposures(connection: Connection) -> dict[str, Any]:
-    return {row["customer"]: row["exposure"] for row in await connection.fetch(_SQL["sample_exposures"])}
+async def read_changes(connection: Connection) -> bytes | None:
+    """What the open transaction changed, as JSON; None when it changed nothing."""
+    changes: bytes | None = await connection.fetchval(_SQL["read_changes"])
+    return changes
 
 
-async def sample_oversold(connection: Connection) -> list[str]:
-    return [row["place"] for row in await connection.fetch(_SQL["sample_oversold"])]
+async def read_parked(connection: Connection, name: str) -> Sequence[Any]:
+    rows: Sequence[Any] = await connection.fetch(_SQL["read_parked"], name)
+    return rows
 
 
-async def count_unfinished(connection: Connection) -> int:
-    count: int = await connection.fetchval(_SQL["count_unfinished"])
-    return count
-
-
-async def count_facts_of(connection: Connection, name: str) -> int:
-    count: int = await connection.fetchval(_SQL["count_facts_of"], name)
-    return count
+async def count_left(connection: Connection, name: str) -> tuple[int, int]:
+    """How much is unfinished, and how many messages of a connection are kept."""
+    row = await connection.fetchrow(_SQL["count_left"], name)
+    return row["unfinished"], row["kept"]

@@ -121,6 +121,7 @@ async def has_changes(connection: Connection) -> bool:
 
 
 async def take_changes(connection: Connection, newest: int, oldest: int) -> list[Change]:
+    """Under the planner's lock: what is taken stands in the stream of changes, in the order of the commits."""
     return [Change(*row) for row in await connection.fetch(_SQL["take_changes"], newest, oldest)]
 
 
@@ -213,29 +214,24 @@ async def read_exposed(
 
 async def acknowledge_figures(
     connection: Connection, channel: str, taken: Sequence[TakenFigure], now: datetime, claimed_at: datetime,
-    *, divides: bool = False,
+    owner_times: Sequence[datetime | None], *, divides: bool = False,
 ) -> None:  # fmt: skip
-    """`divides`: what the channel shows no more may be shown by another, so its SKUs are counted anew."""
+    """`divides`: what the channel shows no more may be shown by another, so its SKUs are counted anew. The time from
+    `owner_times`, the owners' commits, until now is counted; figures that no owner caused are left out."""
     if divides:
         await connection.execute(
             _SQL["count_freed"], channel, [row.sku for row in taken], [row.version for row in taken]
         )
-    await connection.execute(_SQL["acknowledge_figures"], channel, as_rows(taken), now, claimed_at)
+    buckets = Counter(
+        int(max((now - at).total_seconds(), 0.001) * 1000).bit_length() - 1 for at in owner_times if at is not None
+    )
+    await connection.execute(
+        _SQL["acknowledge_figures"], channel, as_rows(taken), now, claimed_at, list(buckets), list(buckets.values())
+    )
 
 
 async def refuse_figures(connection: Connection, channel: str, refused: Sequence[RefusedFigure]) -> None:
     await connection.execute(_SQL["refuse_figures"], channel, as_rows(refused))
-
-
-async def count_latency(
-    connection: Connection, channel: str, now: datetime, owner_times: Sequence[datetime | None]
-) -> None:
-    """Count the time from the owners' commits until now; figures that no owner caused are left out."""
-    buckets = Counter(
-        int(max((now - at).total_seconds(), 0.001) * 1000).bit_length() - 1 for at in owner_times if at is not None
-    )
-    if buckets:
-        await connection.execute(_SQL["count_latency"], channel, now, list(buckets), list(buckets.values()))
 
 
 async def submit_figures(

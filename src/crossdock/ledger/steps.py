@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -77,13 +77,33 @@ async def claim_steps(
     )  # fmt: skip
     steps = []
     order: Order | None = None
+    number = traceparent = ""
     for row in rows:
-        body = row[11]
-        if body is not None:
-            order = _ORDER.decode(body)
+        if row[11] is not None:
+            number, traceparent, order = row[9], row[10], _ORDER.decode(row[11])
         if order is not None:
-            steps.append(ClaimedStep(order, *row[:11]))
+            steps.append(ClaimedStep(
+                order, row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], number, traceparent
+            ))  # fmt: skip
     return steps
+
+
+async def give_back_claims(
+    connection: Connection, worker: str, in_hand: Collection[tuple[int, str, int]], now: datetime
+) -> int:
+    """Make due again what this worker was given, but for what it has in hand; return how many steps that were."""
+    columns = [list(column) for column in zip(*in_hand, strict=True)] or [[], [], []]
+    count: int = await connection.fetchval(_SQL["give_back_claims"], worker, *columns, now)
+    return count
+
+
+async def hold_lanes(
+    connection: Connection, worker: str, lanes: Sequence[tuple[str, str]], now: datetime
+) -> frozenset[tuple[str, str]]:
+    """Of these lanes, those that this worker has; it takes what no living worker has."""
+    columns = [row[0] for row in lanes], [row[1] for row in lanes]
+    await connection.execute(_SQL["hold_lanes"], worker, *columns, now - SILENT_FOR)
+    return frozenset((row[0], row[1]) for row in await connection.fetch(_SQL["read_held_lanes"], worker, *columns))
 
 
 async def read_results(connection: Connection, order_ids: Sequence[int]) -> dict[int, dict[str, bytes]]:
@@ -97,8 +117,12 @@ async def read_results(connection: Connection, order_ids: Sequence[int]) -> dict
 
 async def record_outcomes(
     connection: Connection, worker: str, outcomes: Sequence[Outcome], now: datetime
-) -> set[tuple[int, str]]:
-    """Write outcomes; return those that counted (a lost lease does not). Unclean ends are kept as attempts."""
+) -> set[tuple[int, str, int]]:
+    """Write outcomes; return the order, name and attempt of those that counted (a lost lease does not).
+
+    A batch may hold two ends of one step: the late one of an attempt whose lease was lost, and that of the next.
+    Unclean ends are kept as attempts.
+    """
     rows = [
         _OutcomeRow(
             item.step.order_id, item.step.name, item.step.attempt, item.state,
@@ -109,18 +133,23 @@ async def record_outcomes(
         for item in outcomes
     ]  # fmt: skip
     found = await connection.fetch(_SQL["record_outcomes"], worker, as_rows(rows), now)
-    counted = {(row[0], row[1]) for row in found}
+    counted = {(row[0], row[1], row[2]) for row in found}
     unclean = [item for item in outcomes if item.state != "done" or item.step.doubt or item.step.attempt > 1]
     if unclean:
         await connection.execute(
             _SQL["insert_attempts"], worker, [item.step.order_id for item in unclean],
             [item.step.name for item in unclean], [item.step.attempt for item in unclean],
             [item.started_at for item in unclean], [item.ended_at for item in unclean],
-            [item.state if (item.step.order_id, item.step.name) in counted else "fenced" for item in unclean],
+            [item.state if attempt_of(item.step) in counted else "fenced" for item in unclean],
             [item.error_code for item in unclean], [item.error_message for item in unclean],
             [item.detail[:2000] for item in unclean], [item.exchanges or None for item in unclean],
         )  # fmt: skip
     return counted
+
+
+def attempt_of(step: ClaimedStep) -> tuple[int, str, int]:
+    """What identifies one attempt at one step."""
+    return step.order_id, step.name, step.attempt
 
 
 async def fail_steps(connection: Connection, steps: Sequence[tuple[int, str]], now: datetime) -> None:

@@ -90,14 +90,13 @@ async def place_balances(
 async def lock_places(connection: Connection, places: Collection[tuple[str, str]], now: datetime) -> None:
     """Lock the rows of stock of these places; those that are new begin with nothing."""
     columns = columns_of(places, 2)
-    await connection.execute(_SQL["ensure_stock"], *columns, now)
-    await connection.execute(_SQL["lock_places"], *columns)
+    if await connection.fetchval(_SQL["lock_places"], *columns, now) < len(places):
+        # Another writer began some of them at the same time; now they are there.
+        await connection.execute(_SQL["lock_places"], *columns, now)
 
 
 async def _place_lots(connection: Connection, rows: Sequence[BalanceRow]) -> None:
-    if not rows:
-        return
-    await connection.execute(_SQL["clear_lots"], [row.sku for row in rows], [row.location for row in rows])
+    """The lots of earlier balances are gone with these."""
     await write_lots(connection, [
         (row.sku, row.location, lot.lot, lot.serial, lot.quantity, lot.expires_on, row.as_of)
         for row in rows for lot in row.lots

@@ -86,12 +86,12 @@ class StockLoad:
         freshness: Freshness = self.policy.stock.freshness
         if count < freshness.wild_rows_min and not complete:
             return None
-        async with self.connection.transaction():
-            await self.connection.execute(_SQL["choose_plans"])
-            falling, staying = await self.connection.fetchrow(_SQL["weigh_file"], self.source)
-        stocked = 0
-        # All of the source's stock is counted only where it may matter.
+        falling, staying, stocked = int(await self.connection.fetchval(_SQL["count_falling"])), 0, 0
+        # The source's stock is looked at only where it may matter.
         if complete or falling * 100 >= freshness.wild_rows_min * freshness.wild_share_percent:
+            async with self.connection.transaction():
+                await self.connection.execute(_SQL["choose_plans"])
+                falling, staying = await self.connection.fetchrow(_SQL["weigh_file"], self.source)
             stocked = int(await self.connection.fetchval(_SQL["count_stocked"], self.source))
         if complete:
             falling = stocked - staying

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from crossdock.ledger.database import Connection, Queries
 
 _SQL: Final = Queries.load("stock_stream")
 KEPT: Final = 500_000
-
-
-async def append(connection: Connection, skus: Sequence[str]) -> None:
-    """Within the transaction that took the changes, under the planner's lock."""
-    await connection.execute(_SQL["append"], list(skus))
 
 
 async def read_bounds(connection: Connection) -> tuple[int, int]:

@@ -30,9 +30,12 @@ class FulfilmentOrder(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
 
 
 class Package(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """`label`: what the warehouse gave as an SSCC and is none; kept as given, and told to nobody as an SSCC."""
+
     sscc: str
     tracking: str = ""
     carrier: str = ""
+    label: str = ""
 
 
 class ShippedLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -145,7 +145,8 @@ class Hold(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 class LineProgress(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Base units. ordered = open + shipped + backordered + cancelled; `open` is derived, so it always holds.
 
-    `supplied`: what was given to the line at a location after its acceptance, less what came short there.
+    `supplied`: what was given to the line at a location after its acceptance, less what came short there. `left`: what
+    left each location, kept only where another line has the same SKU: a warehouse may name no line.
     """
 
     ordered: Decimal
@@ -153,6 +154,7 @@ class LineProgress(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     backordered: Decimal = Decimal(0)
     cancelled: Decimal = Decimal(0)
     supplied: dict[str, Decimal] = {}
+    left: dict[str, Decimal] = {}
 
     @property
     def open(self) -> Decimal:
@@ -168,7 +170,8 @@ class LineTax(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class OrderProgress(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """How far an order has come. `milestones` maps a milestone's name to when it was reached (ISO 8601, UTC)."""
+    """How far an order has come. `milestones` maps a milestone's name to when it was reached (ISO 8601, UTC). `shorts`
+    are those that were told, so that one told again counts once."""
 
     state: OrderState
     lines: dict[str, LineProgress]
@@ -179,6 +182,7 @@ class OrderProgress(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     numbers: dict[str, str] = {}
     shipments: tuple[str, ...] = ()
     paid: bool = False
+    shorts: tuple[str, ...] = ()
 
 
 class OrderAcknowledgment(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -22,7 +22,8 @@ class ChannelPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     our API itself: its plans lay no steps at the channel.
     `price_source`: "contract" (customer, then price group, then list), "list", or "channel" (the asked price is
     charged: marketplaces and shops with their own promotions). `price_beyond` says what follows when an asked price
-    deviates by more than the tolerance. `order_types` may be asked for besides the default `order_type`.
+    deviates by more than the tolerance. `stock_held_until`: an order that is held for stock is decided anew when that
+    stock is there, or only by a person. `order_types` may be asked for besides the default `order_type`.
     """
 
     connection: str
@@ -34,6 +35,7 @@ class ChannelPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price_tolerance_percent: Decimal = Decimal(0)
     price_beyond: Literal["hold", "refuse", "accept"] = "hold"
     fulfilment: FulfilmentPolicy = "split"
+    stock_held_until: Literal["stock", "person"] = "stock"
     customer_required: bool = False
     customer_unknown: Literal["hold", "refuse"] = "refuse"
     customer_blocked: Literal["hold", "refuse"] = "hold"

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
-from crossdock.prove.history import History
+from crossdock.prove.commit_checkers import (
+    answers_follow_commits,
+    nothing_is_oversold,
+    reservations_follow_one_another,
+)
+from crossdock.prove.day_checkers import prices_are_those_agreed, what_is_parked_says_why, what_was_forgotten_shows
+from crossdock.prove.history import Found, History
+from crossdock.prove.story_checkers import causes_are_told_first
 from crossdock.rules.plan import COMPENSATION
 
 ZERO: Final = Decimal(0)
@@ -24,10 +31,6 @@ class Violation(msgspec.Struct, frozen=True):
     checker: str
     subject: str
     message: str
-
-
-Found = Iterator[tuple[str, str]]
-"""Subject and message."""
 
 
 def acknowledged_is_kept(history: History) -> Found:
@@ -60,6 +63,7 @@ def one_effect_per_key(history: History) -> Found:
     for key, count in counts.items():
         if count > 1:
             yield key, f"took effect {count} times"
+    confirmed = {effect.key for effect in history.confirmed()}
     steps = {f"{step['number']}/{step['name']}": step for step in history.tables["steps"]}
     for key in counts:
         if key not in steps:
@@ -67,7 +71,7 @@ def one_effect_per_key(history: History) -> Found:
         elif steps[key]["state"] != "done":
             yield key, f"took effect, and its step is {steps[key]['state']}"
     for key, step in steps.items():
-        if step["state"] == "done" and not counts[key]:
+        if step["state"] == "done" and key not in confirmed:
             yield key, "is done, and its partner knows nothing of it"
 
 
@@ -102,7 +106,8 @@ def history_without_gaps(history: History) -> Found:
             yield order["number"], f"has the event versions {[version for version, _ in found]}"
         if len(found) != order["event_count"]:
             yield order["number"], f"counts {order['event_count']} events and has {len(found)}"
-        if any(later[1] < earlier[1] for earlier, later in itertools.pairwise(found)):
+        skew = timedelta(seconds=history.clock_skew_seconds)
+        if any(later[1] < earlier[1] - skew for earlier, later in itertools.pairwise(found)):
             yield order["number"], "has events that go back in time"
     for order_id in events:
         yield str(order_id), "has events and is no order"
@@ -173,7 +178,7 @@ def reservations_agree(history: History) -> Found:
 def money_is_conserved(history: History) -> Found:
     """Cents: what shipped was invoiced and captured, the same here and at the partners, never more than allowed."""
     partners: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
-    for effect in history.effects:
+    for effect in history.confirmed():
         partners[effect.number, effect.operation] += effect.amount
     invoiced: dict[int, Decimal] = defaultdict(Decimal)
     for row in history.tables["invoices"]:
@@ -229,38 +234,25 @@ def exposure_agrees(history: History) -> Found:
     for row in history.tables["accounts"]:
         if row["customer"] not in unsettled and row["open_orders"] != expected[row["customer"]]:
             yield row["customer"], f"has {row['open_orders']} on order, its orders make {expected[row['customer']]}"
-    accepted = {row["order_id"]: row["at"] for row in history.tables["events"] if row["type"] == "OrderAccepted"}
-    for sample in history.samples:
-        for customer, exposure in sample.exposures.items():
+    customers = {order["order_id"]: order["customer"] for order in history.tables["orders"]}
+    accepted: set[int] = set()
+    for moment in history.moments:
+        accepted.update(order_id for order_id, state in moment.orders if state not in ("held", "refused"))
+        for customer, exposure in moment.exposures.items():
             # What was invoiced in the end was on order, or invoiced, ever since it was accepted.
-            least = sum(
-                (
-                    invoiced[order["order_id"]] for order in history.tables["orders"]
-                    if order["customer"] == customer and order["order_id"] in accepted
-                    and accepted[order["order_id"]] < sample.at
-                ),
-                ZERO,
-            )  # fmt: skip
+            least = sum((invoiced[found] for found in accepted if customers.get(found) == customer), ZERO)
             if exposure < least:
-                yield customer, f"had {exposure} at {sample.at}, its orders made at least {least}"
+                yield customer, f"had {exposure} at {moment.at}, its orders made at least {least}"
                 return
 
 
 def credit_is_kept(history: History) -> Found:
-    """At no moment does an account have more on order and invoiced, net, than its limit."""
-    for sample in history.samples:
-        for customer, exposure in sample.exposures.items():
+    """After no commit does an account have more on order and invoiced, net, than its limit."""
+    for moment in history.moments:
+        for customer, exposure in moment.exposures.items():
             if exposure > history.limits.get(customer, ZERO):
-                yield customer, f"had {exposure} at {sample.at}, its limit is {history.limits.get(customer)}"
+                yield customer, f"had {exposure} at {moment.at}, its limit is {history.limits.get(customer)}"
                 return
-
-
-def nothing_is_oversold(history: History) -> Found:
-    """At no moment is more promised from a place than there is."""
-    for sample in history.samples:
-        for place in sample.oversold:
-            yield place, f"was promised twice at {sample.at}"
-            return
 
 
 def nothing_is_stuck(history: History) -> Found:
@@ -287,12 +279,13 @@ def nothing_is_stuck(history: History) -> Found:
 
 def timeline_tells_the_truth(history: History) -> Found:
     """A step's times enclose what its partner logged, in the order in which the plan needs it."""
-    at = {effect.key: effect.at for effect in history.effects}
+    at = {effect.key: effect.at for effect in history.confirmed()}
+    skew = timedelta(seconds=history.clock_skew_seconds)
     for step in history.tables["steps"]:
         moment = at.get(f"{step['number']}/{step['name']}")
         if moment is None or step["state"] != "done":
             continue
-        if not (step["started_at"] <= moment <= step["done_at"]):
+        if not (step["started_at"] - skew <= moment <= step["done_at"] + skew):
             yield (
                 f"{step['number']}/{step['name']}",
                 (f"ran from {step['started_at']} to {step['done_at']}, the partner says {moment}"),
@@ -343,6 +336,8 @@ CHECKERS: Final[tuple[Checker, ...]] = (
     acknowledged_is_kept, one_effect_per_key, every_fact_decided, history_without_gaps, goods_are_conserved,
     reservations_agree, money_is_conserved, exposure_agrees, credit_is_kept, nothing_is_oversold, nothing_is_stuck,
     timeline_tells_the_truth, what_was_stopped_is_undone, what_was_reported_is_known, secrets_stay_secret,
+    reservations_follow_one_another, answers_follow_commits, prices_are_those_agreed, what_is_parked_says_why,
+    what_was_forgotten_shows, causes_are_told_first,
 )  # fmt: skip
 
 

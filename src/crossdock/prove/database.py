@@ -7,32 +7,66 @@ and what it had asked for after its death is never sent.
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
-from collections.abc import Awaitable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
 import asyncpg
 
+from crossdock.ledger import proof
 from crossdock.prove.processes import Process
 from crossdock.prove.virtual_time import VirtualLoop
 
 Answer = TypeVar("Answer")
 COMMIT_SECONDS_MAX: Final = 0.01
 _DEAD: Final = "This simulated process is dead."
+_COMMENT: Final = re.compile(r"\s*(--[^\n]*\n\s*)*")
+_CHANGES: Final = ("set_config", "recount_stock")
+"""Functions that change something although their statement reads SELECT."""
+_CONTROL: Final = ("BEGIN", "COMMIT", "ROLLBACK")
+_JUDGED: Final = re.compile(
+    r"\b(INSERT\s+INTO|UPDATE|DELETE\s+FROM)\s+(stock|reservations|order_progress|accounts|invoices)\b|recount_stock"
+)
+"""Statements that may change what the checkers look at, commit by commit."""
+
+
+@functools.cache
+def _only_reads(statement: str) -> bool:
+    return statement[_COMMENT.match(statement).end() :].startswith("SELECT") and not any(  # type: ignore[union-attr]
+        name in statement for name in _CHANGES
+    )
+
+
+@functools.cache
+def _is_judged(statement: str) -> bool:
+    return _JUDGED.search(statement) is not None
+
+
+Observe = Callable[[Process, bytes], None]
+"""Told after each commit what it changed."""
 
 
 class SimulatedDatabase:
     """Serialises transactions and tells the loop while an answer is outstanding."""
 
-    def __init__(self, connection: Any, loop: VirtualLoop, chance: random.Random) -> None:
+    def __init__(
+        self, connection: Any, loop: VirtualLoop, chance: random.Random, observe: Observe, *,
+        is_slow_alone: bool = False,
+    ) -> None:  # fmt: skip
         self._connection = connection
+        self._is_slow_alone = is_slow_alone
+        self._observe = observe
         self._loop = loop
         self._chance = chance
         self._holder: Process | None = None
         self._waiting: list[tuple[Process, asyncio.Future[None]]] = []
         self._idle: list[asyncio.Future[None]] = []
         self._in_transaction = False
+        self._is_begun = False
+        self._is_judged = False
 
     async def send(self, statement: Awaitable[Answer]) -> Answer:
         """Wait for the database's answer in real time."""
@@ -49,20 +83,70 @@ class SimulatedDatabase:
 
     async def call(self, process: Process, method: str, arguments: Sequence[Any], options: dict[str, Any]) -> Any:
         await process.reach()
-        is_commit = arguments[0] == "COMMIT"
+        statement = arguments[0]
+        is_commit = statement == "COMMIT"
+        # A statement by itself is its own commit: its answer may be lost as well.
+        is_alone = not self._in_transaction and statement not in _CONTROL and not _only_reads(statement)
         if not is_commit and process.is_cut(after_commit=False):
             await self._lose()
-        answer = await self.send(getattr(self._connection, method)(*arguments, **options))
+        if is_alone and _is_judged(statement):
+            if self._is_slow_alone:
+                # The disk takes its time here too, so that what arrives meanwhile comes together.
+                await asyncio.sleep(self._chance.uniform(0.001, COMMIT_SECONDS_MAX))
+                await process.reach()
+            answer = await self._call_alone(process, method, arguments, options)
+        else:
+            answer = await self._call(process, method, arguments, options)
         await process.reach()
-        if is_commit and process.is_cut(after_commit=True):
+        if (is_commit or is_alone) and process.is_cut(after_commit=True):
             await self._lose()
         return answer
+
+    async def _call(self, process: Process, method: str, arguments: Sequence[Any], options: dict[str, Any]) -> Any:
+        answer = changes = None
+        if arguments[0] == "COMMIT" and self._is_begun and self._is_judged:
+            changes = await self.send(proof.read_changes(self._connection))
+        if await self._is_needed(arguments[0]):
+            answer = await self.send(getattr(self._connection, method)(*arguments, **options))
+            self._is_judged = self._is_judged or (self._is_begun and _is_judged(arguments[0]))
+        if changes:
+            self._observe(process, changes)
+        return answer
+
+    async def _call_alone(
+        self, process: Process, method: str, arguments: Sequence[Any], options: dict[str, Any]
+    ) -> Any:
+        """A statement that is its own transaction, with a look at what it changed."""
+        await self.send(self._connection.execute("BEGIN"))
+        try:
+            answer = await self.send(getattr(self._connection, method)(*arguments, **options))
+            changes = await self.send(proof.read_changes(self._connection))
+        except BaseException:
+            await self.send(self._connection.execute("ROLLBACK"))
+            raise
+        await self.send(self._connection.execute("COMMIT"))
+        if changes:
+            self._observe(process, changes)
+        return answer
+
+    async def _is_needed(self, statement: str) -> bool:
+        """A transaction really begins with the first statement that changes something, and one that only read never
+        did: nobody else is there meanwhile, so that reads see the same, and most transactions find nothing to do."""
+        if statement == "BEGIN":
+            return False
+        if statement in ("COMMIT", "ROLLBACK"):
+            begun, self._is_begun, self._is_judged = self._is_begun, False, False
+            return begun
+        if self._in_transaction and not self._is_begun and not _only_reads(statement):
+            await self.send(self._connection.execute("BEGIN"))
+            self._is_begun = True
+        return True
 
     async def _lose(self) -> None:
         """The holder's connection is gone, and with it what it had not committed."""
         if self._connection.is_in_transaction():
             await self.send(self._connection.execute("ROLLBACK"))
-        self._in_transaction = False
+        self._in_transaction = self._is_begun = self._is_judged = False
         raise asyncpg.ConnectionDoesNotExistError("The connection was closed in the middle of an operation.")
 
     async def begin(self, process: Process) -> bool:
@@ -85,6 +169,7 @@ class SimulatedDatabase:
 
     async def take(self, process: Process) -> None:
         await process.stand_still()
+        await process.wait_for_pool()
         if not process.alive:
             raise ConnectionResetError(_DEAD)
         if self._holder is None:
@@ -126,7 +211,7 @@ class SimulatedDatabase:
             # The last statement of the dead may have been its COMMIT: then there is nothing to roll back.
             if self._connection.is_in_transaction():
                 await self.send(self._connection.execute("ROLLBACK"))
-            self._in_transaction = False
+            self._in_transaction = self._is_begun = self._is_judged = False
             self.give_back(process)
 
 

@@ -18,7 +18,14 @@ CALL_FAULTS: Final[tuple[CallFaultKind, ...]] = (
     "drop_answer", "lose_request", "too_many", "unavailable", "slow", "garbled",
 )  # fmt: skip
 FEED_FAULTS: Final = ("repeat_page", "reorder_page", "feed_down")
-FAULT_NAMES: Final = ("kill", "cut", "pause", "outage", *CALL_FAULTS, *FEED_FAULTS, "duplicate_order", "duplicate_fact")
+DATABASE: Final = "database"
+MISFORTUNE_DEATHS: Final = 4
+"""A large run has fewer of them: where the database's clock jumps, times are judged less strictly."""
+PARTNER_FAULTS: Final = ("api_changed", "minute_lost", "yesterday_again")
+FAULT_NAMES: Final = (
+    "kill", "cut", "pause", "clock_jump", "pool_exhausted", "outage", *CALL_FAULTS, *FEED_FAULTS, "duplicate_order",
+    "duplicate_fact", *PARTNER_FAULTS,
+)  # fmt: skip
 
 
 class Kill(msgspec.Struct, frozen=True, tag="kill"):
@@ -44,6 +51,49 @@ class Cut(msgspec.Struct, frozen=True, tag="cut"):
     slot: str
     moment: int
     after_commit: bool
+
+
+class ClockJump(msgspec.Struct, frozen=True, tag="clock_jump"):
+    """From then on, the clock of a host is off by so many seconds more: that of a process, or the database's."""
+
+    host: str
+    at_seconds: float
+    seconds: float
+
+
+class PoolExhausted(msgspec.Struct, frozen=True, tag="pool_exhausted"):
+    """From its `moment`-th moment on, the process in `slot` gets no database connection for so long; calls go on."""
+
+    slot: str
+    moment: int
+    seconds: float
+
+
+class ApiChanged(msgspec.Struct, frozen=True, tag="api_changed"):
+    """A partner speaks another version between these simulated seconds; then our side can read both.
+
+    refused: it takes no call of the old version. unreadable: it does what it is asked, and nobody can read its answer.
+    What its feed tells meanwhile has another shape.
+    """
+
+    partner: str
+    from_seconds: float
+    until_seconds: float
+    manner: Literal["refused", "unreadable"]
+
+
+class MinuteLost(msgspec.Struct, frozen=True, tag="minute_lost"):
+    """A partner is set back: what it did in the last `seconds` is gone, although it had confirmed it."""
+
+    partner: str
+    at_seconds: float
+    seconds: float
+
+
+class YesterdayAgain(msgspec.Struct, frozen=True, tag="yesterday_again"):
+    """Everything that partners told until then comes once more: orders, and all messages under new numbers."""
+
+    at_seconds: float
 
 
 class Outage(msgspec.Struct, frozen=True, tag="outage"):
@@ -83,7 +133,31 @@ class Duplicate(msgspec.Struct, frozen=True, tag="duplicate"):
     copies: int
 
 
-Fault = Kill | Cut | Pause | Outage | CallFault | FeedFault | Duplicate
+Fault = (
+    Kill | Cut | Pause | ClockJump | PoolExhausted | Outage | CallFault | FeedFault | Duplicate | ApiChanged
+    | MinuteLost | YesterdayAgain
+)  # fmt: skip
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """How far a run reaches, and so where its faults may lie: moments of its processes, simulated seconds, calls and
+    pages; and how dense the faults of single calls and pages are. `deaths`: how often that is drawn which befalls a
+    process, or anybody, a few times in a run."""
+
+    moments: int = 1
+    seconds: float = 12
+    pages: int = 30
+    calls_for_each_order: int = 5
+    density: float = 0.2
+    deaths: int = 1
+
+    def stretch(self, longer: float, larger: float) -> Reach:
+        """That of a run that takes so much longer for so many more orders. A worker of a usual run lives five times as
+        long as its first faults reach; of a large one they reach half of its life."""
+        return Reach(
+            max(1, round(self.moments * larger / 2)), self.seconds * longer, round(self.pages * longer),
+            self.calls_for_each_order, self.density, max(1, round(self.deaths * longer)),
+        )  # fmt: skip
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -100,6 +174,21 @@ class Plan(msgspec.Struct, frozen=True):
 
     def cuts(self, slot: str) -> list[Cut]:
         return [fault for fault in self.faults if isinstance(fault, Cut) and fault.slot == slot]
+
+    def jumps(self) -> list[ClockJump]:
+        return [fault for fault in self.faults if isinstance(fault, ClockJump)]
+
+    def exhaustions(self, slot: str) -> list[PoolExhausted]:
+        return [fault for fault in self.faults if isinstance(fault, PoolExhausted) and fault.slot == slot]
+
+    def api_changes(self) -> list[ApiChanged]:
+        return [fault for fault in self.faults if isinstance(fault, ApiChanged)]
+
+    def losses(self) -> list[MinuteLost]:
+        return [fault for fault in self.faults if isinstance(fault, MinuteLost)]
+
+    def repetitions(self) -> list[YesterdayAgain]:
+        return [fault for fault in self.faults if isinstance(fault, YesterdayAgain)]
 
     def outages(self, partner: str) -> list[Outage]:
         return [fault for fault in self.faults if isinstance(fault, Outage) and fault.partner == partner]
@@ -118,36 +207,31 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def kind_of(fault: Fault) -> str:
-    match fault:
-        case Kill():
-            return "kill"
-        case Cut():
-            return "cut"
-        case Pause():
-            return "pause"
-        case Outage():
-            return "outage"
-        case _:
-            return fault.kind
+    if isinstance(fault, CallFault | FeedFault | Duplicate):
+        return fault.kind
+    return str(fault.__struct_config__.tag)
 
 
 def draw_plan(
-    chance: random.Random, slots: Sequence[str], partners: Sequence[str], orders: int, wanted: Collection[str]
-) -> Plan:
+    seed: int, slots: Sequence[str], partners: Sequence[str], orders: int, wanted: Collection[str],
+    reach: Reach = Reach(),  # noqa: B008 - frozen
+) -> Plan:  # fmt: skip
     """Draw a plan; of some seeds a calm one, of others a bad day. Everything is drawn, and only `wanted` is kept."""
+    chance = random.Random(f"{seed}/faults")
     burden = chance.choice((0.0, 0.3, 0.6, 1.0, 1.5))
-    faults: list[Fault] = _draw_deaths(chance, slots, burden)
+    faults: list[Fault] = _draw_deaths(chance, slots, burden, reach)
     for partner in partners:
         faults.extend(
             CallFault(partner, number, chance.choice(CALL_FAULTS))
-            for number in range(1, orders * 5) if chance.random() < 0.2 * burden
+            for number in range(1, orders * reach.calls_for_each_order) if chance.random() < reach.density * burden
         )  # fmt: skip
     for partner in partners:
-        if chance.random() < 0.08 * burden:
-            begins = chance.uniform(0, 6)
-            faults.append(Outage(partner, round(begins, 3), round(begins + chance.uniform(1, 12), 3)))
-    for number in range(1, 30):
-        if chance.random() < 0.2 * burden:
+        for _ in range(reach.deaths):
+            if chance.random() < 0.08 * burden:
+                begins = chance.uniform(0, reach.seconds / 2)
+                faults.append(Outage(partner, round(begins, 3), round(begins + chance.uniform(1, 12), 3)))
+    for number in range(1, reach.pages):
+        if chance.random() < reach.density * burden:
             kind: Literal["repeat_page", "reorder_page", "feed_down"] = chance.choice(
                 ("repeat_page", "reorder_page", "feed_down")
             )
@@ -157,22 +241,60 @@ def draw_plan(
             faults.append(Duplicate("duplicate_order", order, chance.randint(2, 5)))
         if chance.random() < 0.35 * burden:
             faults.append(Duplicate("duplicate_fact", order, chance.randint(2, 5)))
+    # By a chance of its own: what was drawn before there were these stays as it was.
+    for part in range(max(1, reach.deaths // MISFORTUNE_DEATHS)):
+        own_chance = random.Random(f"{seed}/misfortunes" + (f"/{part}" if part else ""))
+        faults.extend(_draw_misfortunes(own_chance, slots, partners, reach))
     return Plan(tuple(fault for fault in faults if kind_of(fault) in wanted))
 
 
-def _draw_deaths(chance: random.Random, slots: Sequence[str], burden: float) -> list[Fault]:
+def _draw_deaths(chance: random.Random, slots: Sequence[str], burden: float, reach: Reach) -> list[Fault]:
     """What befalls our own processes: they are killed, stand still, or lose the database."""
     faults: list[Fault] = []
-    for slot in slots:
+    for slot in (slot for slot in slots for _ in range(reach.deaths)):
+        is_worker = slot.startswith("worker")
         for _ in range(round(chance.random() * 2.2 * burden)):
-            moment = chance.randint(5, 220 if slot.startswith("worker") else 60)
+            moment = chance.randint(5, (220 if is_worker else 60) * reach.moments)
             faults.append(Kill(slot, moment, round(chance.uniform(0.1, 3), 3)))
         for _ in range(round(chance.random() * 2.5 * burden)):
-            moment = chance.randint(3, 300 if slot.startswith("worker") else 40)
+            moment = chance.randint(3, (300 if is_worker else 40) * reach.moments)
             faults.append(Cut(slot, moment, chance.random() < 0.4))
-        if slot.startswith("worker") and chance.random() < 0.6 * burden:
-            faults.append(Pause(slot, chance.randint(5, 250), round(chance.uniform(2, 14), 3)))
+        if is_worker and chance.random() < 0.6 * burden:
+            faults.append(Pause(slot, chance.randint(5, 250 * reach.moments), round(chance.uniform(2, 14), 3)))
     return faults
+
+
+def _draw_misfortunes(
+    chance: random.Random, slots: Sequence[str], partners: Sequence[str], reach: Reach
+) -> list[Fault]:
+    """Rarer ones: clocks, pools, and partners that break their word."""
+    faults: list[Fault] = []
+    for slot in slots:
+        moments = (200 if slot.startswith("worker") else 40) * reach.moments
+        if chance.random() < 0.15:
+            faults.append(_draw_jump(chance, slot, reach))
+        if chance.random() < 0.15:
+            faults.append(PoolExhausted(slot, chance.randint(3, moments), round(chance.uniform(1, 25), 3)))
+    if chance.random() < 0.1:
+        faults.append(_draw_jump(chance, DATABASE, reach))
+    for partner in partners:
+        if chance.random() < 0.08:
+            begins = chance.uniform(0, reach.seconds / 2)
+            manner: Literal["refused", "unreadable"] = chance.choice(("refused", "unreadable"))
+            until = begins + chance.uniform(2, 15)
+            faults.append(ApiChanged(partner, round(begins, 3), round(until, 3), manner))
+    if chance.random() < 0.12:
+        # What a warehouse forgets stays on its shelves for ever: that is told apart by nobody but a person.
+        partner = chance.choice([name for name in partners if name != "wms"])
+        faults.append(MinuteLost(partner, round(chance.uniform(1, reach.seconds), 3), round(chance.uniform(1, 60), 3)))
+    if chance.random() < 0.2:
+        faults.append(YesterdayAgain(round(chance.uniform(1, reach.seconds * 1.5), 3)))
+    return faults
+
+
+def _draw_jump(chance: random.Random, host: str, reach: Reach) -> ClockJump:
+    seconds = chance.choice((-1, 1)) * chance.uniform(1, 90)
+    return ClockJump(host, round(chance.uniform(0.5, reach.seconds), 3), round(seconds, 3))
 
 
 def count_by_kind(faults: Sequence[Fault]) -> dict[str, int]:

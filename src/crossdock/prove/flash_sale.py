@@ -22,11 +22,15 @@ import asyncpg
 import msgspec
 
 from crossdock.app import prepare_database
+from crossdock.engine.releases import find_covered
 from crossdock.ledger import sale_proof
 from crossdock.ledger.clients import ApiClient
 from crossdock.ledger.database import open_pool
 from crossdock.prove import sale_checkers as checkers
 from crossdock.prove.estate import Estate
+from crossdock.prove.nemeses.diary import Deed, Diary
+from crossdock.prove.nemeses.nemesis import Nemesis, harass
+from crossdock.prove.nemeses.processes import Killer, Pauser
 from crossdock.prove.sale_checkers import Refused, Sold
 from crossdock.prove.sale_world import (
     CHANNELS,
@@ -34,6 +38,7 @@ from crossdock.prove.sale_world import (
     SHARES,
     Sale,
     Trouble,
+    components_of,
     draw_troubles,
     lost_answers,
     make_basket,
@@ -44,7 +49,7 @@ from crossdock.prove.sale_world import (
     sku_of_codes,
 )
 from crossdock.sandbox.orders import BuyerOrder
-from crossdock.sandbox.world import WorldProduct
+from crossdock.sandbox.world import WorldProduct, make_world
 
 NAME: Final = "flash-sale"
 TITLE: Final = "Four channels sell the same scarce goods (real processes, one seed, minutes)."
@@ -52,6 +57,7 @@ PARTNERS: Final = ("shop", "bazaar", "agora", "wms", "portal")
 WORKERS: Final = 2
 SETTLE_SECONDS: Final = 300.0
 QUIET_LOOKS: Final = 4
+HOLD_LOOKS: Final = 20
 LOOK_SECONDS: Final = 0.5
 BASKETS_MAX: Final = 8
 _SCOPES: Final = ("availability:read", "orders:write", "orders:read", "shipments:read")
@@ -79,17 +85,19 @@ class SaleOutcome(msgspec.Struct, frozen=True):
     violations: dict[str, list[str]]
     seconds: float
     verdict: str
+    deeds: list[Deed] = []
 
 
 async def run_flash_sale(sale: Sale, dsn: str, directory: Path) -> SaleOutcome:
     """`dsn` is an empty database, `directory` an empty folder: it keeps the logs. Raises TimeoutError when the estate
     does not come to rest."""
     started = time.monotonic()
+    diary = Diary(directory)
     hot = make_hot(sale)
     async with _open_estate(sale, dsn, directory, hot) as (estate, pool):
         await _until_told(estate, pool, [product.sku for product in hot])
         troubles = draw_troubles(sale)
-        await _sell(sale, estate, list(hot), troubles)
+        await _sell(sale, estate, list(hot), troubles, diary)
         placed = await _settle(estate, pool)
         existing, sold = await _read(estate, hot)
         refused = await _serve_last_buyers(sale, estate, hot, existing, sold)
@@ -99,7 +107,7 @@ async def run_flash_sale(sale: Sale, dsn: str, directory: Path) -> SaleOutcome:
     violations = judge(sale, sold, existing, warehouse, refused)
     if placed != len(sold):
         violations["known"] = [f"The channels wrote down {len(sold)} orders, {placed} are known to us"]
-    return _outcome(sale, sold, existing, troubles, violations, time.monotonic() - started)
+    return _outcome(sale, sold, existing, violations, time.monotonic() - started, diary)
 
 
 def judge(
@@ -109,7 +117,8 @@ def judge(
     """Violations by checker. Where shares do not divide the stock, channels may sell the same unit twice: then nobody
     but the first may have it promised."""
     found = {
-        "confirmed": checkers.check_confirmed(sold, existing), "shipped": checkers.check_shipped(sold, warehouse),
+        "confirmed": checkers.check_confirmed(sold, existing),
+        "shipped": checkers.check_shipped(sold, warehouse, components_of()),
         "refused": checkers.check_refused(refused),
     }  # fmt: skip
     if sum(SHARES[sale.policy].values()) <= 100:
@@ -162,15 +171,28 @@ async def _until_told(estate: Estate, pool: asyncpg.Pool[Any], skus: Sequence[st
             await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _sell(sale: Sale, estate: Estate, hot: Sequence[WorldProduct], troubles: Sequence[Trouble]) -> None:
-    """Buyers at all four channels at once, and the troubles when their time has come."""
+async def _sell(
+    sale: Sale, estate: Estate, hot: Sequence[WorldProduct], troubles: Sequence[Trouble], diary: Diary
+) -> None:
+    """Buyers at all four channels at once, the troubles when their time has come, and nemeses all the time."""
     orders = make_orders(sale, hot)
     tried = Counter[str]()
+    known: dict[str, Nemesis] = {
+        "kill": Killer(estate, diary, only_ours=True), "pause": Pauser(estate, diary, seconds_max=4.0)
+    }  # fmt: skip
+    bought = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        for channel in CHANNELS:
-            baskets = [basket for name, basket in orders if name == channel]
-            tasks.create_task(_buy(sale, estate, channel, baskets, tried))
-        tasks.create_task(_break(estate, troubles, tried))
+        chosen = [known[name] for name in sale.nemeses]
+        tasks.create_task(harass(chosen, sale.seed, SETTLE_SECONDS, bought))
+        buying = [
+            tasks.create_task(
+                _buy(sale, estate, channel, [basket for name, basket in orders if name == channel], tried)
+            )
+            for channel in CHANNELS
+        ]
+        tasks.create_task(_break(estate, troubles, tried, diary))
+        await asyncio.wait(buying)
+        bought.set()
 
 
 async def _buy(sale: Sale, estate: Estate, channel: str, baskets: Sequence[BuyerOrder], tried: Counter[str]) -> None:
@@ -185,11 +207,12 @@ async def _buy(sale: Sale, estate: Estate, channel: str, baskets: Sequence[Buyer
         await asyncio.sleep(chance.uniform(0.0, 0.6))
 
 
-async def _break(estate: Estate, troubles: Sequence[Trouble], tried: Counter[str]) -> None:
+async def _break(estate: Estate, troubles: Sequence[Trouble], tried: Counter[str], diary: Diary) -> None:
     async with asyncio.TaskGroup() as tasks:
         for trouble in troubles:
             while sum(tried.values()) < trouble.after:  # noqa: ASYNC110 - buyers do not tell when they have bought
                 await asyncio.sleep(0.05)
+            diary.note("plan", trouble.kind, detail=f"after {trouble.after} baskets")
             if trouble.kind == "kill_worker":
                 await asyncio.to_thread(estate.kill, "worker", trouble.place)
             elif trouble.kind == "kill_api":
@@ -222,10 +245,12 @@ async def _settle(estate: Estate, pool: asyncpg.Pool[Any]) -> int:
                 estate.check_running()
                 async with pool.acquire() as connection:
                     found = await sale_proof.read_unsettled(connection)
+                    waiting = (await find_covered(connection, list(CHANNELS), 0))[0]
                 orders = found.pop("orders")
                 written = await _count_written(estate) if not any(found.values()) else -1
                 quiet = quiet + 1 if written == orders else 0
-                if quiet == QUIET_LOOKS:
+                # Orders that are held for stock are looked at each second, and some cannot be served by what is there.
+                if quiet >= (HOLD_LOOKS if waiting else QUIET_LOOKS):
                     return orders
                 await asyncio.sleep(LOOK_SECONDS)
     except TimeoutError:
@@ -240,11 +265,11 @@ async def _count_written(estate: Estate) -> int:
 
 async def _read(estate: Estate, hot: Mapping[WorldProduct, Mapping[str, int]]) -> tuple[dict[str, Decimal], list[Sold]]:
     """What existed and what was sold, by the partners' own logs."""
-    codes = sku_of_codes(list(hot))
+    codes = sku_of_codes([*hot, *make_world().kits])
     existing = checkers.read_existing(await estate.partners["wms"].read_log(), [product.sku for product in hot])
     sold: list[Sold] = []
     for channel in CHANNELS:
-        sold += checkers.read_sold(channel, await estate.partners[channel].read_log(), codes)
+        sold += checkers.read_sold(channel, await estate.partners[channel].read_log(), codes, components_of())
     return existing, sold
 
 
@@ -278,8 +303,8 @@ async def _serve_last_buyers(
 
 
 def _outcome(
-    sale: Sale, sold: Sequence[Sold], existing: Mapping[str, Decimal], troubles: Sequence[Trouble],
-    violations: dict[str, list[str]], seconds: float,
+    sale: Sale, sold: Sequence[Sold], existing: Mapping[str, Decimal], violations: dict[str, list[str]],
+    seconds: float, diary: Diary,
 ) -> SaleOutcome:  # fmt: skip
     standing = [order for order in sold if not order.cancelled]
     units = sum(checkers.sum_units(standing).values(), Decimal(0))
@@ -291,6 +316,5 @@ def _outcome(
     return SaleOutcome(
         NAME, sale.seed, sale.policy, len(sold), there, units, there - sum(kept.values(), Decimal(0)), beyond, rate,
         sum(not order.confirmed for order in standing),
-        dict(sorted(Counter(one.kind for one in troubles).items())), violations, round(seconds, 1),
-        "violations" if failed else "pass",
+        diary.count(), violations, round(seconds, 1), "violations" if failed else "pass", diary.deeds,
     )  # fmt: skip

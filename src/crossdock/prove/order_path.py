@@ -1,4 +1,4 @@
-"""The scenarios `order-path` and `erp-outage`: orders of a shop through all systems, on a bad day, in simulated time.
+"""Orders through all systems, on a bad day, in simulated time: how a run of any of its scenarios is played.
 
 An API process and two workers run the real intake, decider, runner, recorder and poller over one real database. The
 run ends when nothing is left to be done by itself, or when patience ends; the checkers judge the rest.
@@ -9,58 +9,89 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 import asyncpg
 import msgspec
 
+from crossdock.engine.clock import ReadTime, SharedClock, beats_of, open_clock
+from crossdock.engine.control import Control
 from crossdock.engine.decider import Decider
 from crossdock.engine.intake import Acceptor, Intake
 from crossdock.engine.poller import Poller
-from crossdock.engine.ports import PlanBook
+from crossdock.engine.ports import Clock, OpenConnection, PlanBook
+from crossdock.engine.presence import present
 from crossdock.engine.recorder import Recorder
 from crossdock.engine.runner import Runner
 from crossdock.engine.worker import Worker, make_known
 from crossdock.kit.connector import Connector
 from crossdock.ledger import proof
 from crossdock.ledger.acceptance import Arrival
+from crossdock.ledger.patience import patiently
 from crossdock.ledger.reference import ReferenceCache
 from crossdock.model.errors import CrossdockError
 from crossdock.model.facts import CancellationRequested, Fact, OrderPaid
 from crossdock.policy.resilience import BreakerPolicy, RetryRule, RetryTable
 from crossdock.prove.database import ProcessPool, SimulatedDatabase
-from crossdock.prove.faults import Plan
-from crossdock.prove.history import Acknowledged, History, Sample
-from crossdock.prove.partners import SimulatedPartner, connect
-from crossdock.prove.processes import Process, Slot, keep_running
-from crossdock.prove.systems import SYSTEMS, Pace, Warehouse, declare_all
+from crossdock.prove.faults import DATABASE, ApiChanged, Plan, YesterdayAgain
+from crossdock.prove.history import Acknowledged, Deed, Held, History, Moment, Parked
+from crossdock.prove.partners import VERSION_GONE, SimulatedPartner, connect
+from crossdock.prove.processes import Process, Slot, keep_running, make_slot
+from crossdock.prove.systems import FEED, FEED_SECONDS, SYSTEMS, Warehouse, declare_all
 from crossdock.prove.trade import (
     PLANTED_NAME,
     PLANTED_TOKEN,
-    SHOP,
     Business,
     PlannedOrder,
+    PlannedReport,
     encode,
     place_master_data,
 )
 from crossdock.prove.virtual_time import EPOCH, VirtualLoop
 
-ORDER_PATH: Final = "order-path"
-ERP_OUTAGE: Final = "erp-outage"
 SLOTS: Final = ("api", "worker-a", "worker-b")
-IDLE_SECONDS: Final = 0.4
 SENDER_PATIENCE_SECONDS: Final = 5.0
-ATTEMPTS_MAX: Final = 60
-RUN_SECONDS_MAX: Final = 150.0
+ATTEMPTS_MAX: Final = 200
 QUIET_LOOKS: Final = 3
+REPLAYS: Final = 4
+REPLAY_SECONDS: Final = 3.0
+REPLAN_SECONDS: Final = 2.0
+"""Then plans are made anew, and each time twice as long after it."""
 _RETRY: Final = RetryTable(
     unavailable=RetryRule(base_seconds=0.2, cap_seconds=2), in_doubt=RetryRule(base_seconds=0.2, cap_seconds=2)
 )
 _BREAKER: Final = BreakerPolicy(failures_to_open=5, open_seconds=0.5, cap_seconds=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often somebody looks whether there is something to do, and when patience ends. `replans`: statements are
+    planned anew while the tables grow. `is_slow_alone`: a statement that commits by itself takes time like all commits,
+    so that orders come together meanwhile."""
+
+    idle_seconds: float = 0.6
+    feed_seconds: float = FEED_SECONDS
+    watch_seconds: float = 0.7
+    run_seconds_max: float = 150
+    housekeeping_pace: float = 1.0
+    replans: bool = False
+    is_slow_alone: bool = False
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What the database says of a commit."""
+
+    exposures: dict[str, Decimal] | None
+    stock: list[tuple[str, str, Decimal, Decimal]] | None
+    reservations: list[Held] | None
+    orders: list[tuple[int, str]] | None
+
+
+_CHANGES: Final = msgspec.json.Decoder(Changes)
 
 
 @dataclass(slots=True)
@@ -71,64 +102,87 @@ class Run:
     seed: int
     business: Business
     plan: Plan
+    rhythm: Rhythm
     connection: asyncpg.Connection[Any]
-    database: SimulatedDatabase
-    connectors: Mapping[str, Connector]
-    partners: dict[str, SimulatedPartner]
-    warehouse: Warehouse
-    slots: list[Slot]
     history: History
+    warehouse: Warehouse
+    partners: dict[str, SimulatedPartner]
+    connectors: Mapping[str, Connector]
+    slots: list[Slot]
     intake: Intake | None = None
-    recorded: set[tuple[str, str, str]] = field(default_factory=set)
+    recorded: dict[tuple[str, str, str], Fact] = field(default_factory=dict)
+    placed: list[Arrival] = field(default_factory=list)
+    kept_by_nobody: list[asyncio.Future[Any]] = field(default_factory=list)
+    database: SimulatedDatabase = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.database = SimulatedDatabase(
+            self.connection, self.loop, random.Random(f"{self.seed}/database"), self._observe,
+            is_slow_alone=self.rhythm.is_slow_alone,
+        )  # fmt: skip
 
     def plans(self) -> PlanBook:
-        return PlanBook(self.business.policy.plans.by_name, {SHOP: "shop"}, {"HAM": "wms", "BHX": "wms"})
+        return PlanBook(self.business.policy.plans.by_name, self.business.channels, {"HAM": "wms", "BHX": "wms"})
 
-    def acceptor(self) -> Acceptor:
-        return Acceptor(self.business.policy, self.plans(), ReferenceCache(), self.loop.now)
+    def acceptor(self, clock: Clock) -> Acceptor:
+        return Acceptor(self.business.policy, self.plans(), ReferenceCache(), clock)
+
+    def host_time(self, host: str) -> datetime:
+        """What the clock of a host shows: that of a process, or the database's."""
+        now = self.loop.time()
+        jumps = [jump.seconds for jump in self.plan.jumps() if jump.host == host and jump.at_seconds <= now]
+        return self.loop.now() + timedelta(seconds=sum(jumps))
+
+    def connect(self, process: Process) -> list[OpenConnection]:
+        return connect(self.connectors, self.partners, process, {FEED: self.rhythm.feed_seconds})
+
+    def _observe(self, process: Process, raw: bytes) -> None:
+        changes = _CHANGES.decode(raw)
+        moment = Moment(
+            self.loop.now(), process.name, changes.exposures or {}, changes.stock or [], changes.reservations or [],
+            changes.orders or [],
+        )  # fmt: skip
+        if moment.exposures or moment.stock or moment.reservations or moment.orders:
+            self.history.moments.append(moment)
 
 
 def make_run(
-    loop: VirtualLoop, seed: int, business: Business, plan: Plan, connection: asyncpg.Connection[Any], scenario: str
-) -> Run:
-    database = SimulatedDatabase(connection, loop, random.Random(f"{seed}/database"))
-    warehouse = Warehouse("wms", plan, loop, random.Random(f"{seed}/wms"), business.stock, Pace())
+    loop: VirtualLoop, seed: int, business: Business, plan: Plan, connection: asyncpg.Connection[Any], scenario: str,
+    rhythm: Rhythm,
+) -> Run:  # fmt: skip
+    warehouse = Warehouse("wms", plan, loop, random.Random(f"{seed}/wms"), business.stock, business.pace)
     partners: dict[str, SimulatedPartner] = {
         name: warehouse if name == "wms" else SimulatedPartner(name, plan, loop, random.Random(f"{seed}/{name}"))
-        for name in SYSTEMS
+        for name in (*SYSTEMS, *sorted(set(business.channels.values())))
     }
     history = History(
         seed, scenario, limits={customer.code: customer.credit_limit for customer in business.customers},
-        planted=[PLANTED_TOKEN, PLANTED_NAME],
+        planted=[PLANTED_TOKEN, PLANTED_NAME], prices=business.prices,
     )  # fmt: skip
-    slots = [Slot(name, plan.kills(name), plan.pauses(name), plan.cuts(name)) for name in SLOTS]
-    return Run(
-        loop, seed, business, plan, connection, database, declare_all(), partners, warehouse, slots, history
-    )  # fmt: skip
+    slots = [make_slot(name, loop, history.deeds, plan) for name in SLOTS]
+    connectors = declare_all(warehouse, sorted(set(business.channels.values())))
+    return Run(loop, seed, business, plan, rhythm, connection, history, warehouse, partners, connectors, slots)
 
 
 async def play(run: Run) -> History:
     """Play the run to its end and collect its history."""
     await run.database.send(proof.empty_everything(run.connection))
-    observer = Process(Slot("observer", []))
+    observer = Process(make_slot("observer", run.loop, run.history.deeds, Plan()))
     pool: Any = ProcessPool(run.database, observer)
     async with pool.acquire() as connection, connection.transaction():
         await place_master_data(connection, run.business)
-    await make_known(pool, connect(run.connectors, run.partners, observer))
+    await make_known(pool, run.connect(observer))
     run.warehouse.begin_work(run.warehouse.count())
+    for receipt in run.business.receipts:
+        run.warehouse.begin_work(run.warehouse.receive(receipt.at_seconds, receipt.goods))
+    for loss in run.plan.losses():
+        run.partners[loss.partner].begin_work(run.partners[loss.partner].lose(loss))
     lives = {"api": run_api}
     processes = [
         asyncio.create_task(keep_running(slot, _living(run, lives.get(slot.name, run_worker)), run.database.bury))
         for slot in run.slots
     ]
-    orders = [order for order in run.business.orders if order.index not in run.plan.without_orders]
-    senders = [
-        asyncio.create_task(_send(run, order))
-        for order in orders for _ in range(run.plan.copies("duplicate_order", order.index))
-    ] + [
-        asyncio.create_task(_report(run, order))
-        for order in orders for _ in range(run.plan.copies("duplicate_fact", order.index))
-    ]  # fmt: skip
+    senders = [asyncio.create_task(work) for work in _everything_that_happens(run, pool)]
     watching = asyncio.create_task(_watch(run, pool, senders))
     await asyncio.wait([*processes, watching], return_when=asyncio.FIRST_COMPLETED)
     for task in processes:
@@ -141,6 +195,23 @@ async def play(run: Run) -> History:
     await _stop(run, [*processes, *senders, watching])
     await _collect(run)
     return run.history
+
+
+def _everything_that_happens(run: Run, pool: Any) -> list[Coroutine[Any, Any, None]]:
+    """What senders, partners and persons will do, each at its time."""
+    orders = [order for order in run.business.orders if order.index not in run.plan.without_orders]
+    happening: list[Coroutine[Any, Any, None]] = []
+    for kind, act in (("duplicate_order", _send), ("duplicate_fact", _report)):
+        for order in orders:
+            copies = run.plan.copies(kind, order.index)
+            if copies > 1:
+                what = f"{order.placed.channel_number} comes {copies} times"
+                run.history.deeds.extend([Deed(round(order.at_seconds, 3), kind, what)] * (copies - 1))
+            happening.extend(act(run, order) for _ in range(copies))
+    happening.extend(_tell(run, report) for report in run.business.reports)
+    happening.extend(_repeat(run, repetition) for repetition in run.plan.repetitions())
+    happening.extend(_mend(run, pool, change) for change in run.plan.api_changes())
+    return happening
 
 
 async def _stop(run: Run, tasks: list[asyncio.Task[None]]) -> None:
@@ -164,33 +235,95 @@ def _living(run: Run, work: Any) -> Any:
     return live
 
 
+async def _tell(run: Run, report: PlannedReport) -> None:
+    await asyncio.sleep(report.at_seconds)
+    await _record(run, report.fact)
+
+
+async def _repeat(run: Run, repetition: YesterdayAgain) -> None:
+    """Once more, all that came until now: orders under their keys, messages under new numbers."""
+    await asyncio.sleep(repetition.at_seconds)
+    orders = list(run.placed)
+    facts = [*run.recorded.values(), *run.warehouse.told]
+    what = f"{len(orders)} orders and {len(facts)} messages come again"
+    run.history.deeds.append(Deed(round(run.loop.time(), 3), "yesterday_again", what))
+    for arrival in orders:
+        await _place(run, arrival)
+    for fact in facts:
+        await _record(run, msgspec.structs.replace(fact, version="again"))
+
+
+async def _mend(run: Run, pool: Any, change: ApiChanged) -> None:
+    """A person who makes our side read the new version, looks at what is parked, and replays it."""
+    control = Control(pool, run.acceptor(run.loop.now), run.plans())
+    await asyncio.sleep(change.until_seconds)
+    for _ in range(REPLAYS):
+        await asyncio.sleep(REPLAY_SECONDS)
+        async with pool.acquire() as connection:
+            rows = await proof.read_parked(connection, change.partner)
+        run.history.parked.extend(
+            Parked(row["subject"], row["cause"] or "", row["message"] or "", row["next_action"] or "") for row in rows
+        )
+        now = run.loop.now()
+        await control.replay_steps(now, "the person on duty", connection=change.partner, error_code=VERSION_GONE)
+        await control.replay_facts(now, "the person on duty", connection=change.partner, cause="payload_form")
+
+
 async def run_api(run: Run, process: Process) -> None:
     pool: Any = ProcessPool(run.database, process)
-    async with Intake(pool, run.acceptor(), run.loop.now) as intake:
+    now, read_time = await start_clock(run, process, pool)
+    async with present(pool, process.name, "api", now), Intake(pool, run.acceptor(now), now) as intake:
         run.intake = intake
         try:
-            await asyncio.get_running_loop().create_future()
+            await now.keep_following(read_time)
         finally:
             run.intake = None
+
+
+async def start_clock(run: Run, process: Process, pool: Any) -> tuple[SharedClock, ReadTime]:
+    """A process's clock as the product has it; what the database says of the time is simulated."""
+
+    async def read_time() -> datetime:
+        await process.reach()
+        return run.host_time(DATABASE)
+
+    read_beats = beats_of(pool)
+    return await patiently(lambda: open_clock(read_time, read_beats, run.loop.time)), read_time
 
 
 async def run_worker(run: Run, process: Process) -> None:
     pool: Any = ProcessPool(run.database, process)
     chance = random.Random(f"{run.seed}/{process.name}").random
-    plans, now = run.plans(), run.loop.now
-    connections = connect(run.connectors, run.partners, process)
+    plans = run.plans()
+    now, read_time = await start_clock(run, process, pool)
+    connections = run.connect(process)
     recorder = Recorder(pool, plans, _RETRY, _BREAKER, now, chance)
-    runner = Runner(pool, connections, recorder, process.name, now, chance, IDLE_SECONDS)
-    decider = Decider(pool, run.acceptor(), plans, now)
+    runner = Runner(pool, connections, recorder, process.name, now, chance, run.rhythm.idle_seconds)
+    decider = Decider(pool, run.acceptor(now), plans, now)
     poller = Poller(pool, connections, process.name, now)
-    await Worker(pool, decider, runner, poller, process.name, now, idle_seconds=IDLE_SECONDS).run()
+    worker = Worker(
+        pool, decider, runner, poller, process.name, now, idle_seconds=run.rhythm.idle_seconds,
+        housekeeping_pace=run.rhythm.housekeeping_pace,
+    )  # fmt: skip
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(now.keep_following(read_time))
+        tasks.create_task(worker.run())
 
 
 async def _send(run: Run, order: PlannedOrder) -> None:
     """A sender that does not give up: the same order under the same key until it is answered."""
     await asyncio.sleep(order.at_seconds)
     raw = encode(order.placed)
-    arrival = Arrival(SHOP, order.placed, raw, f"key-{order.index}", hashlib.sha256(raw).digest())
+    if order.is_pushed:
+        number = order.placed.channel_number
+        connection = run.business.channels[order.channel]
+        await _record(run, Fact(connection, "order.placed", number, raw, raw, subject=number))
+        return
+    await _place(run, Arrival(order.channel, order.placed, raw, f"key-{order.index}", hashlib.sha256(raw).digest()))
+
+
+async def _place(run: Run, arrival: Arrival) -> None:
+    number = arrival.placed.channel_number
     for _ in range(ATTEMPTS_MAX):
         intake = run.intake
         if intake is not None:
@@ -200,26 +333,28 @@ async def _send(run: Run, order: PlannedOrder) -> None:
                 answer = None
             if answer is not None:
                 state = answer.acknowledgment.state if answer.acknowledgment is not None else ""
-                run.history.acknowledged.append(Acknowledged(
-                    run.loop.now(), order.placed.channel_number, answer.order_id, state, answer.status
-                ))  # fmt: skip
+                run.history.acknowledged.append(
+                    Acknowledged(run.loop.now(), number, answer.order_id, state, answer.status)
+                )
+                run.placed.append(arrival)
                 return
         await asyncio.sleep(0.3)
-    run.history.unanswered.append(order.placed.channel_number)
+    run.history.unanswered.append(number)
 
 
 async def _report(run: Run, order: PlannedOrder) -> None:
     """What the channel reports about its order: paid, cancelled. Some of it comes before the order."""
     moments: list[tuple[float, Fact]] = []
     number = order.placed.channel_number
+    connection = run.business.channels[order.channel]
     if order.paid_after_seconds is not None:
         at = max(order.at_seconds + order.paid_after_seconds, 0)
         paid = OrderPaid(number, f"P-{number}", EPOCH + timedelta(seconds=at))
-        moments.append((at, _fact("order.paid", number, paid)))
+        moments.append((at, _fact(connection, "order.paid", number, paid)))
     if order.cancel_after_seconds is not None:
         at = order.at_seconds + order.cancel_after_seconds
         request = CancellationRequested(number, EPOCH + timedelta(seconds=at), "changed my mind")
-        moments.append((at, _fact("order.cancellation_requested", number, request)))
+        moments.append((at, _fact(connection, "order.cancellation_requested", number, request)))
     passed = 0.0
     for at, fact in sorted(moments, key=lambda item: item[0]):
         await asyncio.sleep(at - passed)
@@ -227,9 +362,9 @@ async def _report(run: Run, order: PlannedOrder) -> None:
         await _record(run, fact)
 
 
-def _fact(kind: str, number: str, body: Any) -> Fact:
+def _fact(connection: str, kind: str, number: str, body: Any) -> Fact:
     raw = encode(body)
-    return Fact("shop", kind, number, raw, raw, subject=number)
+    return Fact(connection, kind, number, raw, raw, subject=number)
 
 
 async def _record(run: Run, fact: Fact) -> None:
@@ -237,32 +372,36 @@ async def _record(run: Run, fact: Fact) -> None:
         intake = run.intake
         if intake is not None:
             try:
-                await asyncio.wait_for(_keep(intake, fact), SENDER_PATIENCE_SECONDS)
+                await asyncio.wait_for(_keep(run, intake, fact), SENDER_PATIENCE_SECONDS)
             except (CrossdockError, TimeoutError, OSError, asyncpg.PostgresError):
                 pass
             else:
-                run.recorded.add((fact.connection, fact.kind, fact.business_key))
+                run.recorded.setdefault((fact.connection, fact.kind, fact.business_key), fact)
                 return
         await asyncio.sleep(0.3)
     run.history.unanswered.append(f"{fact.kind} {fact.business_key}")
 
 
-async def _keep(intake: Intake, fact: Fact) -> None:
+async def _keep(run: Run, intake: Intake, fact: Fact) -> None:
     # A task of its own: a sender that hangs up does not stop the server's transaction in its middle.
-    await asyncio.shield(asyncio.ensure_future(intake.record([fact])))
+    keeping = asyncio.ensure_future(intake.record([fact]))
+    # What a dead process still waits for is kept to the end: it must not go when the garbage is collected.
+    run.kept_by_nobody.append(keeping)
+    keeping.add_done_callback(lambda done: done.cancelled() or done.exception())
+    await asyncio.shield(keeping)
 
 
 async def _watch(run: Run, pool: Any, senders: list[asyncio.Task[None]]) -> None:
     """Look at the ledger as everybody could, until nothing is left to do."""
     quiet = 0
-    while run.loop.time() < RUN_SECONDS_MAX and quiet < QUIET_LOOKS:
-        await asyncio.sleep(0.7)
+    planned_at = REPLAN_SECONDS
+    while run.loop.time() < run.rhythm.run_seconds_max and quiet < QUIET_LOOKS:
+        await asyncio.sleep(run.rhythm.watch_seconds)
         async with pool.acquire() as connection:
-            exposures = await proof.sample_exposures(connection)
-            oversold = await proof.sample_oversold(connection)
-            unfinished = await proof.count_unfinished(connection)
-            kept = await proof.count_facts_of(connection, run.warehouse.name)
-        run.history.samples.append(Sample(run.loop.now(), exposures, oversold))
+            unfinished, kept = await proof.count_left(connection, run.warehouse.name)
+            if run.rhythm.replans and run.loop.time() >= planned_at:
+                planned_at = run.loop.time() * 2
+                await proof.forget_plans(connection)
         is_told = kept == len(run.warehouse.told) and not run.warehouse.is_busy()
         is_quiet = all(task.done() for task in senders) and not unfinished and is_told
         quiet = quiet + 1 if is_quiet else 0
@@ -279,7 +418,16 @@ async def _collect(run: Run) -> None:
     history.complaints.extend(complaint for partner in run.partners.values() for complaint in partner.complaints)
     history.counted_stock = {f"{sku} {place}": quantity for (sku, place), quantity in run.warehouse.stock.items()}
     history.dispatched = list(run.warehouse.dispatched)
-    history.recorded_facts = sorted(run.recorded | {
+    history.lost = [effect for partner in run.partners.values() for effect in partner.lost]
+    history.deeds.extend(deed for partner in run.partners.values() for deed in partner.deeds)
+    jumps = run.plan.jumps()
+    history.deeds.extend(
+        Deed(jump.at_seconds, "clock_jump", f"{jump.host} has its clock off by {jump.seconds:+.3f} s more")
+        for jump in jumps if jump.at_seconds <= run.loop.time()
+    )  # fmt: skip
+    history.deeds.sort(key=lambda deed: (deed.at_seconds, deed.nemesis, deed.what))
+    history.clock_skew_seconds = sum(abs(jump.seconds) for jump in jumps if jump.host == DATABASE)
+    history.recorded_facts = sorted(set(run.recorded) | {
         (fact.connection, fact.kind, fact.business_key) for fact in run.warehouse.told
     })  # fmt: skip
     for table in proof.TABLES:

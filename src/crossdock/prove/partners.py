@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from crossdock.engine.ports import OpenConnection
 from crossdock.kit.connector import Call, Connector, Done, Feed, Operation
-from crossdock.model.errors import CrossdockError, InDoubt, Unavailable
-from crossdock.prove.faults import CallFault, Plan
-from crossdock.prove.history import Effect
+from crossdock.model.errors import CrossdockError, InDoubt, Misconfigured, Unavailable
+from crossdock.prove.faults import ApiChanged, CallFault, MinuteLost, Plan
+from crossdock.prove.history import Deed, Effect
 from crossdock.prove.processes import Process
 from crossdock.prove.virtual_time import VirtualLoop
 
@@ -29,6 +29,8 @@ ASKED_SECONDS: Final = 0.5
 """So long a partner that answers 429 asks to be left alone."""
 LATE_SECONDS: Final = 0.6
 """A slow partner commits so long after its caller gave up: within what it declared as its settling time."""
+
+VERSION_GONE: Final = "partner_version_gone"
 
 Serve = Callable[["SimulatedPartner", Call], tuple[Done, Effect]]
 """Do what was asked and say what it did; raises an error of the model when the business says no."""
@@ -51,9 +53,11 @@ class SimulatedPartner:
         self.chance = chance
         self.log: list[Effect] = []
         self.answers: dict[str, Done] = {}
-        self.injected: Counter[str] = Counter()
+        self.lost: list[Effect] = []
+        self.deeds: list[Deed] = []
         self._faults: Mapping[int, CallFault] = plan.calls(name)
         self._outages = plan.outages(name)
+        self._changes = [change for change in plan.api_changes() if change.partner == name]
         self._not_before: dict[str, float] = {}
         self.complaints: list[str] = []
         self._calls = 0
@@ -70,8 +74,30 @@ class SimulatedPartner:
         """Begin something that nobody waits for."""
         self._travelling.add(self.begin(work))
 
+    def note(self, nemesis: str, what: str) -> None:
+        self.deeds.append(Deed(round(self.loop.time(), 3), nemesis, f"{self.name} {what}"))
+
+    def speaks_otherwise(self) -> ApiChanged | None:
+        """The change of version that is in force now, if any."""
+        now = self.loop.time()
+        return next((change for change in self._changes if change.from_seconds <= now < change.until_seconds), None)
+
+    async def lose(self, loss: MinuteLost) -> None:
+        """Be set back: nobody here knows any more what was done last."""
+        await asyncio.sleep(max(loss.at_seconds - self.loop.time(), 0))
+        since = self.loop.now() - timedelta(seconds=loss.seconds)
+        forgotten = [effect for effect in self.log if effect.at > since]
+        self.log = [effect for effect in self.log if effect.at <= since]
+        self.lost.extend(forgotten)
+        for effect in forgotten:
+            self.answers.pop(effect.key, None)
+        self.note("minute_lost", f"forgets {len(forgotten)} effects of {loss.seconds} s")
+
+    def has_forgotten(self, key: str) -> bool:
+        return key not in self.answers and any(effect.key == key for effect in self.lost)
+
     async def call(self, process: Process, call: Call, serve: Serve) -> Done:
-        fault = self._next_fault()
+        fault = self._next_fault(call.key)
         if self.loop.time() < self._not_before.get(call.key, 0):
             self.complaints.append(f"{call.key} was sent again although {self.name} had asked to wait")
         await process.stand_still()
@@ -86,11 +112,18 @@ class SimulatedPartner:
             raise Unavailable("partner_unavailable", "The partner is being maintained.")
         if fault == "lose_request":
             raise InDoubt("connection_lost", "The connection was lost.")
+        change = self.speaks_otherwise()
+        if change is not None:
+            self.note("api_changed", f"is asked {call.key} in its old version: {change.manner}")
+            if change.manner == "refused":
+                raise _version_gone()
         late = TIMEOUT_SECONDS + LATE_SECONDS if fault == "slow" else 0.0
         answer = await asyncio.shield(self.begin(self._serve(call, serve, late)))
         await self._travel()
         await process.stand_still()
         await process.reach()
+        if change is not None:
+            raise InDoubt("partner_answer_unexpected", "The partner answered in an unexpected way.")
         if fault in ("drop_answer", "garbled"):
             raise InDoubt("answer_lost" if fault == "drop_answer" else "answer_garbled", "The answer cannot be read.")
         if isinstance(answer, CrossdockError):
@@ -98,9 +131,15 @@ class SimulatedPartner:
         return answer
 
     async def find(self, process: Process, call: Call) -> Done | None:
-        fault = self._next_fault()
+        fault = self._next_fault(call.key)
         await process.reach()
         await self._travel()
+        change = self.speaks_otherwise()
+        if change is not None:
+            self.note("api_changed", f"is asked for {call.key} in its old version: {change.manner}")
+            if change.manner == "refused":
+                raise _version_gone()
+            raise Unavailable("partner_answer_unexpected", "The partner answered in an unexpected way.")
         if fault is not None:
             raise Unavailable("partner_unavailable", f"The partner does not say: {fault}.")
         answer = self.answers.get(call.key)
@@ -121,17 +160,24 @@ class SimulatedPartner:
     async def _travel(self) -> None:
         await asyncio.sleep(self.chance.uniform(0.002, 0.08))
 
-    def _next_fault(self) -> str | None:
+    def _next_fault(self, key: str) -> str | None:
         self._calls += 1
         for outage in self._outages:
             if outage.from_seconds <= self.loop.time() < outage.until_seconds:
-                self.injected["outage"] += 1
+                self.note("outage", f"is away for {key}")
                 return "outage"
         fault = self._faults.get(self._calls)
         if fault is None:
             return None
-        self.injected[fault.kind] += 1
+        self.note(fault.kind, f"at {key}, its call {self._calls}")
         return fault.kind
+
+
+def _version_gone() -> Misconfigured:
+    return Misconfigured(
+        VERSION_GONE, "The partner does not serve this version of its interface any more.",
+        next_action="Install the connector's release for its new version, then replay.",
+    )  # fmt: skip
 
 
 @asynccontextmanager
@@ -160,11 +206,12 @@ def declare(system: str, served: Mapping[str, Serve], feeds: tuple[Feed, ...] = 
     return Connector(system, system, settings=dict, open=_nothing, operations=operations, feeds=feeds)
 
 
-def connect(connectors: Mapping[str, Connector], partners: Mapping[str, SimulatedPartner], process: Process) -> list[
-    OpenConnection
-]:  # fmt: skip
+def connect(
+    connectors: Mapping[str, Connector], partners: Mapping[str, SimulatedPartner], process: Process,
+    feed_seconds: Mapping[str, float],
+) -> list[OpenConnection]:  # fmt: skip
     """A process's connections to all partners."""
     return [
-        OpenConnection(name, connectors[name], Caller(process, partner), feed_seconds={"deliveries": 0.6})
+        OpenConnection(name, connectors[name], Caller(process, partner), feed_seconds=feed_seconds)
         for name, partner in partners.items()
     ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from crossdock.prove.faults import Cut, Kill, Pause
+from crossdock.prove.faults import Cut, Kill, Pause, Plan, PoolExhausted
+from crossdock.prove.history import Deed
+from crossdock.prove.virtual_time import VirtualLoop
 
 RESTARTS_MAX: Final = 50
 
@@ -15,18 +17,27 @@ RESTARTS_MAX: Final = 50
 @dataclass(slots=True)
 class Slot:
     """A process that is always started again. `moments` counts, over all its lives, each time that something left it or
-    reached it: kills are planned by that count."""
+    reached it: faults are planned by that count."""
 
     name: str
-    kills: list[Kill]
+    loop: VirtualLoop
+    deeds: list[Deed]
+    kills: list[Kill] = field(default_factory=list)
     pauses: list[Pause] = field(default_factory=list)
     cuts: list[Cut] = field(default_factory=list)
-    paused: int = 0
-    cut: int = 0
+    exhaustions: list[PoolExhausted] = field(default_factory=list)
     moments: int = 0
     lives: int = 0
-    deaths: list[int] = field(default_factory=list)
     current: Process | None = None
+
+    def note(self, nemesis: str, what: str) -> None:
+        self.deeds.append(Deed(round(self.loop.time(), 3), nemesis, f"{self.name} {what}"))
+
+
+def make_slot(name: str, loop: VirtualLoop, deeds: list[Deed], plan: Plan) -> Slot:
+    return Slot(
+        name, loop, deeds, plan.kills(name), plan.pauses(name), plan.cuts(name), plan.exhaustions(name)
+    )  # fmt: skip
 
 
 class Process:
@@ -39,7 +50,20 @@ class Process:
         self.name = f"{slot.name}.{slot.lives}"
         self.alive = True
         self._still_until = 0.0
+        self._without_pool_until = 0.0
         self.died: asyncio.Future[Kill] = asyncio.get_running_loop().create_future()
+
+    async def wait_for_pool(self) -> None:
+        """Wait while all connections of the process's pool are taken."""
+        slot = self.slot
+        for exhausted in list(slot.exhaustions):
+            if slot.moments >= exhausted.moment:
+                slot.exhaustions.remove(exhausted)
+                self._without_pool_until = slot.loop.time() + exhausted.seconds
+                slot.note("pool_exhausted", f"gets no database connection for {exhausted.seconds} s")
+        rest_seconds = self._without_pool_until - slot.loop.time()
+        if self.alive and rest_seconds > 0:
+            await asyncio.sleep(rest_seconds)
 
     async def stand_still(self) -> None:
         """Wait while the process is paused. Only where it holds nothing that others wait for."""
@@ -48,7 +72,7 @@ class Process:
             if self.slot.moments >= pause.moment and self.alive:
                 self.slot.pauses.remove(pause)
                 self._still_until = loop.time() + pause.seconds
-                self.slot.paused += 1
+                self.slot.note("pause", f"stands still for {pause.seconds} s")
         rest_seconds = self._still_until - loop.time()
         if self.alive and rest_seconds > 0:
             await asyncio.sleep(rest_seconds)
@@ -58,7 +82,7 @@ class Process:
         for cut in self.slot.cuts:
             if self.slot.moments >= cut.moment and cut.after_commit == after_commit:
                 self.slot.cuts.remove(cut)
-                self.slot.cut += 1
+                self.slot.note("cut", "loses the database " + ("after a commit" if after_commit else "in the middle"))
                 return True
         return False
 
@@ -69,7 +93,7 @@ class Process:
             for kill in self.slot.kills:
                 if kill.moment == self.slot.moments:
                     self.alive = False
-                    self.slot.deaths.append(kill.moment)
+                    self.slot.note("kill", f"dies at its moment {kill.moment}")
                     self.died.set_result(kill)
         if not self.alive:
             task = asyncio.current_task()
@@ -104,7 +128,3 @@ async def keep_running(slot: Slot, work: Callable[[Process], Awaitable[None]], b
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await asyncio.sleep(process.died.result().down_seconds)
-
-
-def count_kills(slots: Sequence[Slot]) -> int:
-    return sum(len(slot.deaths) for slot in slots)

@@ -16,6 +16,7 @@ _STYLE: Final = (
 )
 _BAR_HEIGHT: Final = 22
 _WIDTH: Final = 640
+RUNS_SHOWN: Final = 3
 
 
 def write_report(verdict: Verdict, outcomes: Sequence[Outcome]) -> str:
@@ -38,7 +39,54 @@ def write_report(verdict: Verdict, outcomes: Sequence[Outcome]) -> str:
         f'<p class="{verdict.verdict}"><strong>{verdict.verdict}</strong></p><table>{rows}</table>'
         f"<h2>Faults injected</h2>{_bars(verdict.faults)}<h2>Facts by seed</h2>{_line([o.facts for o in outcomes])}"
         f"<h2>Simulated seconds by seed</h2>{_line([o.simulated_seconds for o in outcomes])}"
-        f"<h2>Violations</h2>{table if found else '<p>None.</p>'}</body></html>"
+        f"<h2>Violations</h2>{table if found else '<p>None.</p>'}"
+        f"<h2>What partners had confirmed and forgot</h2>{_losses(outcomes)}{_days(outcomes)}</body></html>"
+    )
+
+
+def _losses(outcomes: Sequence[Outcome]) -> str:
+    """Their own breach, and nothing that Crossdock could undo: named, so that a person enters it again."""
+    lines = "".join(
+        f"<li>seed {outcome.seed}: {escape(', '.join(outcome.lost))}</li>" for outcome in outcomes if outcome.lost
+    )
+    return f"<ul>{lines}</ul>" if lines else "<p>Nothing.</p>"
+
+
+def _days(outcomes: Sequence[Outcome]) -> str:
+    """Of the first runs, and of those in which something was found: hours, milestones, and what nemeses did when."""
+    shown = [outcome for outcome in outcomes if outcome.violations][:RUNS_SHOWN] or list(outcomes[:RUNS_SHOWN])
+    return "".join(_day(outcome) for outcome in shown)
+
+
+def _day(outcome: Outcome) -> str:
+    figures = outcome.figures
+    if figures is None:
+        return ""
+    hours = "".join(
+        f"<tr><td>{hour}</td><td>{sum(channels.values())}</td><td>"
+        f"{escape(', '.join(f'{name} {count}' for name, count in channels.items()))}</td></tr>"
+        for hour, channels in figures.by_hour.items()
+    )
+    milestones = "".join(
+        f"<tr><td>{escape(item.name)}</td><td>{item.orders}</td><td>{item.median_seconds}</td>"
+        f"<td>{item.slowest_tenth_seconds}</td><td>{item.longest_seconds}</td></tr>"
+        for item in figures.milestones
+    )
+    deeds = "".join(
+        f"<tr><td>{deed.at_seconds:.3f}</td><td>{escape(deed.nemesis)}</td><td>{escape(deed.what)}</td></tr>"
+        for deed in figures.deeds
+    )
+    states = ", ".join(f"{count} {state}" for state, count in figures.orders.items())
+    by_hour = {f"hour {hour}": sum(channels.values()) for hour, channels in figures.by_hour.items()}
+    return (
+        f"<h2>Seed {outcome.seed}</h2>"
+        f"<p>{escape(states)}; {figures.shipments} shipments, {figures.invoiced} invoiced.</p>"
+        f"<h3>Orders by hour</h3>{_bars(by_hour)}"
+        f"<table><tr><th>Hour</th><th>Orders</th><th>By channel</th></tr>{hours}</table>"
+        "<h3>Simulated seconds from acceptance to milestone</h3><table><tr><th>Milestone</th><th>Orders</th>"
+        f"<th>Median</th><th>Slowest tenth from</th><th>Longest</th></tr>{milestones}</table>"
+        "<h3>What went wrong, and when</h3><table><tr><th>Simulated second</th><th>Nemesis</th><th>What</th></tr>"
+        f"{deeds}</table>"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -14,24 +15,22 @@ import msgspec
 import structlog
 
 from crossdock.ledger.database import open_connection
+from crossdock.prove import figures
 from crossdock.prove.checkers import Violation, judge
-from crossdock.prove.faults import FAULT_NAMES, Outage, Plan, draw_plan
+from crossdock.prove.faults import FAULT_NAMES, Plan
+from crossdock.prove.figures import Figures
 from crossdock.prove.history import History
-from crossdock.prove.order_path import ERP_OUTAGE, ORDER_PATH, SLOTS, make_run, play
-from crossdock.prove.processes import count_kills
-from crossdock.prove.systems import SYSTEMS
-from crossdock.prove.trade import draw_business
+from crossdock.prove.order_path import make_run, play
+from crossdock.prove.scenarios import ORDER_PATH, SCENARIOS, draw, rhythm_of
+from crossdock.prove.shrinking import leave_out
 from crossdock.prove.virtual_time import VirtualLoop
 
-SCENARIOS: Final = {
-    ORDER_PATH: "A shop's orders through tax, payment, ERP, warehouse and back, on a bad day (simulated time).",
-    ERP_OUTAGE: "Twice as many orders, and the ERP is away for up to a minute while they come (simulated time).",
-}
 SHRINK_RUNS_MAX: Final = 120
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came of one seed. `facts` counts orders and facts whose sender was told that they are kept."""
+    """What came of one seed. `facts` counts orders and facts whose sender was told that they are kept. `lost`: what a
+    partner had confirmed and has forgotten: its own breach, which a person mends at the partner."""
 
     scenario: str
     seed: int
@@ -42,6 +41,9 @@ class Outcome(msgspec.Struct, frozen=True):
     seconds: float
     simulated_seconds: float
     plan: Plan
+    lost: tuple[str, ...] = ()
+    figures: Figures | None = None
+    size: int | None = None
 
 
 class Rig:
@@ -56,7 +58,8 @@ class Rig:
     async def _open(self, dsn: str) -> asyncpg.Connection[Any]:
         self._loop.outstanding += 1
         try:
-            return await open_connection(dsn)
+            # Its tables stay small: plans are made once.
+            return await open_connection(dsn, plan_cache_mode="force_generic_plan")
         finally:
             self._loop.outstanding -= 1
 
@@ -69,45 +72,28 @@ class Rig:
             self._loop.close()
 
     def play(
-        self, seed: int, wanted: Collection[str] = FAULT_NAMES, plan: Plan | None = None, scenario: str = ORDER_PATH
-    ) -> tuple[Outcome, History]:
-        """Play one seed; `plan` in place of the drawn one."""
+        self, seed: int, wanted: Collection[str] = FAULT_NAMES, plan: Plan | None = None, scenario: str = ORDER_PATH,
+        size: int | None = None,
+    ) -> tuple[Outcome, History]:  # fmt: skip
+        """Play one seed; `plan` in place of the drawn one, `size` orders in place of the scenario's own number."""
         started = time.monotonic()
-        chance = random.Random(f"{seed}/business")
-        orders = chance.randint(3, 7) if scenario == ORDER_PATH else chance.randint(8, 14)
-        business = draw_business(chance, orders)
-        drawn = draw_plan(random.Random(f"{seed}/faults"), SLOTS, SYSTEMS, orders, wanted)
-        if scenario == ERP_OUTAGE:
-            begins = chance.uniform(0, 3)
-            away = Outage("erp", round(begins, 3), round(begins + chance.uniform(8, 60), 3))
-            drawn = msgspec.structs.replace(drawn, faults=(away, *drawn.faults))
+        business, drawn, _ = draw(scenario, seed, wanted, size)
         chosen = plan if plan is not None else drawn
         self._chance.seed(f"{seed}/schedule")
         self._loop.begin_again()
-        run = make_run(self._loop, seed, business, chosen, self._connection, scenario)
+        rhythm = rhythm_of(scenario, size)
+        run = make_run(self._loop, seed, business, chosen, self._connection, scenario, rhythm)
         self._spoken.clear()
         with _listening(self._spoken):
             history = self._loop.run_until_complete(play(run))
             self._loop.run_until_complete(_take_down())
         history.spoken = list(self._spoken)
-        faults: dict[str, int] = {}
-        for partner in run.partners.values():
-            for kind, count in partner.injected.items():
-                faults[kind] = faults.get(kind, 0) + count
-        kills = count_kills(run.slots)
-        cuts = sum(slot.cut for slot in run.slots)
-        pauses = sum(slot.paused for slot in run.slots)
-        copies = {
-            kind: sum(run.plan.copies(kind, order) - 1 for order in range(orders))
-            for kind in ("duplicate_order", "duplicate_fact")
-        }
-        faults |= {
-            kind: count for kind, count in (("kill", kills), ("pause", pauses), ("cut", cuts), *copies.items()) if count
-        }
+        faults = Counter(deed.nemesis for deed in history.deeds)
         outcome = Outcome(
             scenario, seed, history.hash(), len(history.acknowledged) + len(history.recorded_facts),
             dict(sorted(faults.items())), tuple(judge(history)), round(time.monotonic() - started, 3),
-            history.virtual_seconds, chosen,
+            history.virtual_seconds, chosen, tuple(sorted({effect.key for effect in history.lost})),
+            figures.count(history, SCENARIOS[scenario].hour_seconds), size,
         )  # fmt: skip
         return outcome, history
 
@@ -115,26 +101,22 @@ class Rig:
         """Leave out faults and orders while the same checker still finds something."""
         checkers = {violation.checker for violation in outcome.violations}
         best = outcome
-        runs = 0
-        for size in (len(best.plan.faults) // 2, len(best.plan.faults) // 4, 1):
-            first = 0
-            while size and first < len(best.plan.faults) and runs < SHRINK_RUNS_MAX:
-                faults = best.plan.faults[:first] + best.plan.faults[first + size :]
-                tried, _ = self.play(
-                    best.seed, plan=msgspec.structs.replace(best.plan, faults=faults), scenario=best.scenario
-                )
-                runs += 1
-                if checkers & {violation.checker for violation in tried.violations}:
-                    best = tried
-                else:
-                    first += size
-        for order in range(15):
-            without = (*best.plan.without_orders, order)
-            tried, _ = self.play(
-                best.seed, plan=msgspec.structs.replace(best.plan, without_orders=without), scenario=best.scenario
-            )
-            if checkers & {violation.checker for violation in tried.violations}:
-                best = tried
+
+        def still_fails(plan: Plan) -> bool:
+            nonlocal best
+            tried, _ = self.play(outcome.seed, plan=plan, scenario=outcome.scenario, size=outcome.size)
+            fails = bool(checkers & {violation.checker for violation in tried.violations})
+            best = tried if fails else best
+            return fails
+
+        leave_out(outcome.plan.faults, lambda some: still_fails(Plan(some, best.plan.without_orders)), SHRINK_RUNS_MAX)
+        _, _, orders = draw(outcome.scenario, outcome.seed, (), outcome.size)
+        left = [order for order in range(orders) if order not in outcome.plan.without_orders]
+
+        def without_others(some: tuple[int, ...]) -> Plan:
+            return Plan(best.plan.faults, tuple(order for order in range(orders) if order not in some))
+
+        leave_out(left, lambda some: still_fails(without_others(some)), SHRINK_RUNS_MAX)
         return best
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 
 Log = Sequence[Mapping[str, Any]]
 Units = Mapping[str, Decimal]
+_NO_KITS: Final[Mapping[str, Units]] = MappingProxyType({})
 
 
 class Sold(msgspec.Struct, frozen=True):
@@ -30,17 +32,21 @@ class Refused(msgspec.Struct, frozen=True):
     expected: Decimal
 
 
-def read_sold(channel: str, log: Log, sku_of_code: Mapping[str, str]) -> list[Sold]:
+def read_sold(
+    channel: str, log: Log, sku_of_code: Mapping[str, str], kits: Mapping[str, Units] = _NO_KITS
+) -> list[Sold]:
     """The orders of one channel. `sku_of_code`: GTIN -> SKU, as Agora knows goods by their packs."""
     confirmed = {str(entry["business_key"]) for entry in log if entry["kind"] == "acknowledgment"}
     confirmed |= {str(entry["business_key"]) for entry in log if entry["kind"] == "answer" and _is_promised(entry)}
+    # The portal is told later what became of an order that was held when it asked.
+    confirmed |= {_number(entry) for entry in log if _is_status(entry, "accepted")}
     cancelled = {
-        str(entry["business_key"]).partition("/")[0] for entry in log
-        if entry["kind"] in ("cancellation", "buyer_cancellation")
+        _number(entry) for entry in log
+        if entry["kind"] in ("cancellation", "buyer_cancellation") or _is_status(entry, "cancelled")
     }  # fmt: skip
     return [
         Sold(
-            channel, str(entry["business_key"]), dict(_units(entry["document"], sku_of_code)),
+            channel, str(entry["business_key"]), open_kits(_units(entry["document"], sku_of_code), kits),
             str(entry["business_key"]) in confirmed, str(entry["business_key"]) in cancelled,
         )
         for entry in log if entry["kind"] == "order"
@@ -63,6 +69,15 @@ def read_moved(log: Log, kind: str) -> dict[str, Decimal]:
         if entry["kind"] == kind:
             for line in entry["document"]["lines"]:
                 found[line["sku"]] = found.get(line["sku"], Decimal(0)) + Decimal(line["quantity"])
+    return found
+
+
+def open_kits(units: Units, kits: Mapping[str, Units]) -> dict[str, Decimal]:
+    """Units by SKU with the components in the place of kits."""
+    found: dict[str, Decimal] = {}
+    for sku, quantity in units.items():
+        for part, count in kits.get(sku, {sku: Decimal(1)}).items():
+            found[part] = found.get(part, Decimal(0)) + quantity * count
     return found
 
 
@@ -108,14 +123,14 @@ def check_served(sold: Sequence[Sold]) -> list[str]:
     ]  # fmt: skip
 
 
-def check_shipped(sold: Sequence[Sold], warehouse: Log) -> list[str]:
+def check_shipped(sold: Sequence[Sold], warehouse: Log, kits: Mapping[str, Units] = _NO_KITS) -> list[str]:
     """What left the warehouse is what was confirmed, unit for unit; nothing was missing on the shelf."""
     confirmed = sum_units([order for order in sold if order.confirmed and not order.cancelled])
     found = [
         f"{entry['document']['sku']}: {entry['document']['quantity']} missing on the shelf"
         for entry in warehouse if entry["kind"] == "short"
     ]  # fmt: skip
-    shipped = read_moved(warehouse, "shipment")
+    shipped = open_kits(read_moved(warehouse, "shipment"), kits)
     for sku in sorted(confirmed.keys() | shipped.keys()):
         left, promised = shipped.get(sku, Decimal(0)), confirmed.get(sku, Decimal(0))
         if left != promised:
@@ -137,6 +152,14 @@ def _units(document: Mapping[str, Any], sku_of_code: Mapping[str, str]) -> Mappi
         quantity = quantity["value"] if isinstance(quantity, Mapping) else quantity
         found[sku] = found.get(sku, Decimal(0)) + Decimal(str(quantity))
     return found
+
+
+def _number(entry: Mapping[str, Any]) -> str:
+    return str(entry["business_key"]).partition("/")[0]
+
+
+def _is_status(entry: Mapping[str, Any], status: str) -> bool:
+    return bool(entry["kind"] == "status" and entry["document"]["status"] == status)
 
 
 def _is_promised(entry: Mapping[str, Any]) -> bool:

@@ -6,15 +6,17 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
+from crossdock.kit.arrivals import named, translate_items
 from crossdock.kit.connector import Call, Connector, Done, Feed, Page
-from crossdock.model.errors import Refused, Unavailable
+from crossdock.model.codes import gs1_check_digit
+from crossdock.model.errors import Invalid, Refused, Unavailable
 from crossdock.model.facts import BalancesReported, Fact, FulfilmentShorted
 from crossdock.model.fulfilment import FulfilmentOrder, Package, Shipment, ShipmentPart, ShippedLine
 from crossdock.model.stock import InventoryBalance
@@ -26,6 +28,8 @@ from crossdock.prove.virtual_time import VirtualLoop
 
 DECLINED: Final = "tok_declined"
 CENT: Final = Decimal("0.01")
+FEED: Final = "deliveries"
+FEED_SECONDS: Final = 0.6
 PAGE_SIZE: Final = 4
 _ENCODER: Final = msgspec.json.Encoder()
 _PART: Final = msgspec.json.Decoder(ShipmentPart)
@@ -50,6 +54,8 @@ class Pace:
     split: float = 0.3
     short: float = 0.15
     counts_max: int = 5
+    count_gap_seconds: tuple[float, float] = (0.2, 2)
+    places_max: int = 12
 
 
 class Warehouse(SimulatedPartner):
@@ -65,13 +71,15 @@ class Warehouse(SimulatedPartner):
         self.told: list[Fact] = []
         self.instructions: dict[str, Instruction] = {}
         self.counting = False
+        self.expected = 0
         self._pace = pace
         self._pages: Mapping[int, FeedFault] = plan.pages(name)
         self._reads = 0
         self._numbers: dict[str, int] = defaultdict(int)
 
     def is_busy(self) -> bool:
-        return self.counting or any(any(instruction.rest.values()) for instruction in self.instructions.values())
+        is_picking = any(any(instruction.rest.values()) for instruction in self.instructions.values())
+        return self.counting or self.expected > 0 or is_picking
 
     async def count(self) -> None:
         """Now and then somebody counts some places, and may find goods that nobody knew of; what is there is told, some
@@ -79,19 +87,31 @@ class Warehouse(SimulatedPartner):
         self.counting = True
         late = []
         for _ in range(self.chance.randint(0, self._pace.counts_max)):
-            await asyncio.sleep(self.chance.uniform(0.2, 2))
-            places = self.chance.sample(sorted(self.stock), self.chance.randint(1, len(self.stock)))
+            await asyncio.sleep(self.chance.uniform(*self._pace.count_gap_seconds))
+            most = min(len(self.stock), self._pace.places_max)
+            places = self.chance.sample(sorted(self.stock), self.chance.randint(1, most))
             if self.chance.random() < 0.4:
                 self.stock[places[0]] += self.chance.randint(1, 5)
-            as_of = self.loop.now()
-            body = BalancesReported(tuple(
-                InventoryBalance(sku, location, Quantity(self.stock[sku, location], "C62"), as_of)
-                for sku, location in places
-            ))  # fmt: skip
             delay_seconds = self.chance.uniform(1, 6) if self.chance.random() < 0.4 else 0.0
-            late.append(self.begin(self._tell_late(delay_seconds, self._number("B"), body)))
+            late.append(self.begin(self._tell_late(delay_seconds, self._number("B"), self._balances(places))))
         await asyncio.gather(*late)
         self.counting = False
+
+    def _balances(self, places: Sequence[tuple[str, str]]) -> BalancesReported:
+        as_of = self.loop.now()
+        return BalancesReported(tuple(
+            InventoryBalance(sku, location, Quantity(self.stock[sku, location], "C62"), as_of)
+            for sku, location in places
+        ))  # fmt: skip
+
+    async def receive(self, at_seconds: float, goods: Mapping[tuple[str, str], Decimal]) -> None:
+        """Goods that a supplier brings: put away, counted, told."""
+        self.expected += 1
+        await asyncio.sleep(max(at_seconds - self.loop.time(), 0))
+        for place, quantity in goods.items():
+            self.stock[place] += quantity
+        self._tell("balances.reported", self._number("B"), "", self._balances(sorted(goods)))
+        self.expected -= 1
 
     async def _tell_late(self, delay_seconds: float, number: str, body: BalancesReported) -> None:
         await asyncio.sleep(delay_seconds)
@@ -143,7 +163,7 @@ class Warehouse(SimulatedPartner):
                 ShippedLine(instruction.skus[line], Quantity(quantity, "C62"), line if names_lines else "")
                 for line, quantity in leaving.items()
             ),
-            (Package(f"34012345{number[1:]:0>10}", f"TRK-{number}", "carrier"),),
+            (Package(_sscc(number), f"TRK-{number}", "carrier"),),
         )  # fmt: skip
         self.dispatched.append(Dispatched(self.loop.now(), number, order.order_number, order.warehouse, goods))
         self._tell("shipment.confirmed", number, order.number, body)
@@ -156,13 +176,21 @@ class Warehouse(SimulatedPartner):
         self._numbers[letter] += 1
         return f"{letter}{self._numbers[letter]:05d}"
 
+    def translate(self, connection: str, raw: bytes) -> list[Fact]:
+        """A message in the other shape, which our side can read once it was told how."""
+        if self.speaks_otherwise() is not None:
+            raise Invalid("payload_form", "It does not have the expected form: no field `shipment`.")
+        fields = msgspec.json.decode(raw)
+        body = _ENCODER.encode(fields["content"])
+        return [Fact(connection, fields["type"], fields["id"], body, raw, subject=fields["about"])]
+
     async def read(self, caller: Caller, cursor: str) -> Page:
         await caller.process.reach()
         await asyncio.sleep(self.chance.uniform(0.002, 0.05))
         self._reads += 1
         fault = self._pages.get(self._reads)
         if fault is not None:
-            self.injected[fault.kind] += 1
+            self.note(fault.kind, f"at its page {self._reads}")
         if fault is not None and fault.kind == "feed_down":
             raise Unavailable("partner_unavailable", "The feed is being maintained.", retry_after_seconds=0.5)
         after = int(cursor or "0")
@@ -171,15 +199,21 @@ class Warehouse(SimulatedPartner):
         facts = self.told[first:last]
         if fault is not None and fault.kind == "reorder_page":
             facts = facts[::-1]
+        if self.speaks_otherwise() is not None:
+            self.note("api_changed", f"tells {len(facts)} messages in another shape")
+            facts = translate_items(
+                self.name, FEED, [_ENCODER.encode(_in_other_shape(fact)) for fact in facts], self.translate, _number_of
+            )
         await caller.process.reach()
         return Page(facts, str(last), more=last < len(self.told))
 
 
-@dataclass(slots=True)
-class Books:
-    """What the provider and the ERP keep by document, to answer from."""
+def _in_other_shape(fact: Fact) -> dict[str, Any]:
+    return {"type": fact.kind, "id": fact.business_key, "about": fact.subject, "content": msgspec.Raw(fact.body)}
 
-    authorised: dict[str, Decimal] = field(default_factory=dict)
+
+def _number_of(raw: bytes) -> str:
+    return named(raw, "id")
 
 
 def _done(
@@ -211,6 +245,9 @@ def _authorise(partner: SimulatedPartner, call: Call) -> tuple[Done, Effect]:
 
 
 def _with_part(partner: SimulatedPartner, call: Call) -> tuple[Done, Effect]:
+    for needed in _BASED_ON.get(call.operation, ()):
+        if partner.has_forgotten(f"{call.number}/{needed}"):
+            raise Refused("document_unknown", f"There is no {needed} for {call.number}.", next_action="Enter it again.")
     part = _PART.decode(call.payload)
     done, effect = _done(partner, call, part.gross.amount, {"invoice": f"INV-{part.shipment}"})
     goods: dict[str, Decimal] = {}
@@ -262,20 +299,26 @@ async def _read_deliveries(client: Caller, connection: str, cursor: str) -> Page
     return await client.partner.read(client, cursor)
 
 
-System = Literal["tax", "payment", "erp", "wms", "shop"]
-SYSTEMS: Final[Sequence[System]] = ("tax", "payment", "erp", "wms", "shop")
-_SERVED: Final[Mapping[System, Mapping[str, Serve]]] = {
+def _sscc(number: str) -> str:
+    body = f"34012345{number[1:]:0>9}"
+    return body + gs1_check_digit(body)
+
+
+_BASED_ON: Final = {"erp.ship": ("erp.place_order",), "payment.capture": ("payment.authorise",)}
+SYSTEMS: Final = ("tax", "payment", "erp", "wms")
+_SERVED: Final[Mapping[str, Mapping[str, Serve]]] = {
     "tax": {"tax.quote": _quote},
     "payment": {"payment.authorise": _authorise, "payment.capture": _with_part, "payment.void": _plain},
     "erp": {"erp.place_order": _plain, "erp.ship": _with_part, "erp.cancel_order": _plain},
     "wms": {"wms.release": _release, "wms.cancel": _call_back},
-    "shop": {
-        "channel.acknowledge": _plain, "channel.ship": _with_part, "channel.cancel": _plain, "channel.status": _plain,
-    },
+}  # fmt: skip
+_CHANNEL: Final[Mapping[str, Serve]] = {
+    "channel.acknowledge": _plain, "channel.ship": _with_part, "channel.cancel": _plain, "channel.status": _plain,
 }  # fmt: skip
 
 
-def declare_all() -> dict[str, Connector]:
-    """The connectors of all simulated systems; the warehouse is polled."""
-    feeds = (Feed("deliveries", read=_read_deliveries, interval_seconds=0.6),)
-    return {name: declare(name, _SERVED[name], feeds if name == "wms" else ()) for name in SYSTEMS}
+def declare_all(warehouse: Warehouse, channels: Sequence[str]) -> dict[str, Connector]:
+    """The connectors of all simulated systems and channels; the warehouse is polled."""
+    feeds = (Feed(FEED, read=_read_deliveries, interval_seconds=FEED_SECONDS, translate=warehouse.translate),)
+    served = {**_SERVED, **dict.fromkeys(channels, _CHANNEL)}
+    return {name: declare(name, served[name], feeds if name == warehouse.name else ()) for name in served}

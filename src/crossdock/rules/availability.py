@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
 
 import msgspec
@@ -118,6 +118,8 @@ def channel_terms(policy: Policy, channel: str, group: str = "") -> Terms:
 
 def count_promise(item: Saleable, terms: Terms, stale: StaleFeeds, today: date) -> Promise:
     """The figures alone."""
+    if not item.is_kit and not stale and terms.backorder_days is None:
+        return _count_plain(item, terms)
     counted = []
     as_of = None
     late = False
@@ -138,6 +140,38 @@ def count_promise(item: Saleable, terms: Terms, stale: StaleFeeds, today: date) 
     if terms.backorder_days is not None:
         backorder, promise_on = _count_backorder(item, terms, quantity, counted, today)
     return Promise(quantity, available, backorder, promise_on, as_of, late)
+
+
+def _count_plain(item: Saleable, terms: Terms) -> Promise:
+    """The same for what most are: one SKU, no silent place, nothing promised from supply."""
+    stocked = item.parts[0][1]
+    whole = not UNIT_DECIMALS.get(stocked.base_unit, 0)
+    available = -stocked.safety_stock
+    as_of = None
+    for position in stocked.positions:
+        if terms.locations is None or position.location in terms.locations:
+            left = _left_at(position)
+            if terms.safety:
+                left -= terms.safety.get(position.location, _NOTHING)
+            if left > 0:
+                available += left.quantize(_ONE, ROUND_FLOOR) if whole else left
+            if as_of is None or position.as_of < as_of:
+                as_of = position.as_of
+    if available <= 0:
+        available = _NOTHING
+    return Promise(_offer(item, terms, available)[0], available, _NOTHING, None, as_of, False)
+
+
+def _left_at(position: Position) -> Decimal:
+    """What is free at a location, before anything is kept back; mostly nothing is held."""
+    left = position.on_hand
+    if position.quality_hold:
+        left -= position.quality_hold
+    if position.damaged:
+        left -= position.damaged
+    if position.reserved:
+        left -= position.reserved
+    return left
 
 
 def explain_availability(item: Saleable, terms: Terms, stale: StaleFeeds, now: datetime) -> ChannelAvailability:
@@ -183,10 +217,11 @@ def _count_at(
 
 
 def _shrink(left: Decimal, silent_days: Decimal, sold_per_day: Decimal, terms: Terms) -> Decimal:
-    """What a silent place may have lost: all that the SKU sells in a day may have gone there."""
+    """What a silent place may have lost, in whole base units, for it is a guess: all that the SKU sells in a day may
+    have gone there. So a channel is told it anew only when another unit may have gone."""
     if terms.zero_after_days and silent_days >= terms.zero_after_days:
         return left
-    return min((sold_per_day * silent_days * terms.caution).quantize(_STEPS[4]), left)
+    return min((sold_per_day * silent_days * terms.caution).to_integral_value(ROUND_CEILING), left)
 
 
 def _combine(

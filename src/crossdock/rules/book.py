@@ -10,7 +10,7 @@ from typing import Final
 from crossdock.model.documents import Customer, PriceAgreement, Product
 from crossdock.model.facts import EventDraft
 from crossdock.model.orders import Order, OrderAcknowledgment, OrderProgress, Reason
-from crossdock.rules.credit import Exposure, find_excess
+from crossdock.rules.credit import Exposure
 from crossdock.rules.price import Offers, arrange_offers
 from crossdock.rules.units import pack_sizes
 
@@ -45,8 +45,8 @@ class Reference:
     codes: Mapping[str, tuple[str, str]]
     agreements: Mapping[str, Sequence[PriceAgreement]]
     customers: Mapping[str, Customer]
-    _sizes: dict[str, tuple[Product, dict[str, Decimal]]] = field(default_factory=dict, init=False, repr=False)
-    _offers: dict[str, tuple[Sequence[PriceAgreement], Offers]] = field(default_factory=dict, init=False, repr=False)
+    _sizes: dict[str, tuple[Product, dict[str, Decimal]]] = field(default_factory=dict, repr=False)
+    _offers: dict[str, tuple[Sequence[PriceAgreement], Offers]] = field(default_factory=dict, repr=False)
 
     def pack_sizes(self, product: Product) -> dict[str, Decimal]:
         kept = self._sizes.get(product.sku)
@@ -103,39 +103,3 @@ class Book:
         if acceptance.credit_amount and acceptance.order is not None:
             customer = acceptance.order.customer
             self.credit[customer] = self.exposure(customer).plus_order(acceptance.credit_amount)
-
-
-def touched_by(acceptances: Sequence[Acceptance]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Customers and (SKU, location) of which acceptances take something, in the one order in which they are locked."""
-    customers = {
-        acceptance.order.customer for acceptance in acceptances
-        if acceptance.order is not None and acceptance.credit_amount
-    }  # fmt: skip
-    places = {
-        (sku, location) for acceptance in acceptances for _, location, sku, _ in acceptance.reservations if location
-    }
-    return sorted(customers), sorted(places)
-
-
-def is_covered(acceptances: Sequence[Acceptance], current: Book, customers: Mapping[str, Customer]) -> bool:
-    """Whether `current` figures allow what was decided on earlier ones: all of it is there, and within all limits.
-
-    A no may be too careful (a channel whose credit is not checked); a yes never is too bold.
-    """
-    available = dict(current.available)
-    credit = dict(current.credit)
-    for acceptance in acceptances:
-        for _, location, sku, quantity in acceptance.reservations:
-            if location:
-                left = available.get((sku, location), _NOTHING) - quantity
-                if left < 0:
-                    return False
-                available[sku, location] = left
-        if acceptance.credit_amount and acceptance.order is not None:
-            code = acceptance.order.customer
-            customer = customers.get(code)
-            exposure = credit.get(code) or Exposure()
-            if customer is None or find_excess(customer, exposure, acceptance.credit_amount) > 0:
-                return False
-            credit[code] = exposure.plus_order(acceptance.credit_amount)
-    return True

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Final
 
 import msgspec
 
-from crossdock.model.codes import UNIT_DECIMALS
-from crossdock.model.errors import Refused
+from crossdock.model.codes import UNIT_DECIMALS, check_sscc
+from crossdock.model.errors import Invalid, Refused
 from crossdock.model.facts import CancellationRequested, EventDraft, FulfilmentShorted, OrderPaid, StepDraft
-from crossdock.model.fulfilment import PartLine, Shipment, ShipmentPart, ShippedLine
+from crossdock.model.fulfilment import Package, PartLine, Shipment, ShipmentPart, ShippedLine
 from crossdock.model.orders import LineProgress, LineTax, Order, OrderLine, OrderProgress, OrderState
 from crossdock.model.values import Money, Quantity, part_amount
 from crossdock.policy.plans import Plan
@@ -23,6 +24,7 @@ from crossdock.rules.decision import Decision, StepView, StockEffect
 from crossdock.rules.kits import ONE, kits_there, per_unit, spread
 from crossdock.rules.plan import COMPENSATION, Routes, plan_compensation, plan_release, plan_shipment
 
+LABEL_CHARACTERS_MAX: Final = 64
 NOT_BEGUN = ("waiting", "ready")
 SUPPLY_ROUNDS_MAX = 6
 """After so many rounds a warehouse that keeps coming short is left to a person."""
@@ -34,6 +36,7 @@ def decide_shipment(
     """Correlate a shipment to the order's lines and lay the steps that follow it.
 
     Raises Refused `shipment_unmatched` when goods left that the order does not (any longer) ask for: a person decides.
+    A package whose SSCC is none does not stop it, for the goods have left.
     """
     if shipment.number in progress.shipments:
         return Decision(progress)
@@ -45,40 +48,71 @@ def decide_shipment(
         for name, quantity in _correlate(order, lines, shipped, shipment.warehouse):
             line = by_line[name]
             part_lines.append(_part_line(line, lines[name], progress.taxes.get(name), quantity))
-            lines[name] = msgspec.structs.replace(lines[name], shipped=lines[name].shipped + quantity)
+            lines[name] = _note_shipped(order, line, lines[name], shipment.warehouse, quantity)
             effects += spread("ship", line, shipment.warehouse, quantity)
+    packages, wrong = _check_packages(shipment.packages)
     currency = order.currency
     net = sum((line.net for line in part_lines), Decimal(0))
     tax = sum((line.tax for line in part_lines), Decimal(0))
     everything_left = all(line.open == 0 and line.backordered == 0 for line in lines.values())
     part = ShipmentPart(
         shipment=shipment.number, warehouse=shipment.warehouse, shipped_at=shipment.shipped_at, lines=tuple(part_lines),
-        net=Money(net, currency), tax=Money(tax, currency), packages=shipment.packages, final=everything_left,
+        net=Money(net, currency), tax=Money(tax, currency), packages=packages, final=everything_left,
     )  # fmt: skip
     after = msgspec.structs.replace(
         progress, lines=lines, shipments=(*progress.shipments, shipment.number),
         state="shipped" if everything_left else "shipping",
         milestones={**progress.milestones, f"shipped:{shipment.number}": shipment.shipped_at.isoformat()},
     )  # fmt: skip
-    event = EventDraft("ShipmentConfirmed", {
+    events = [EventDraft("ShipmentConfirmed", {
         "shipment": shipment.number, "warehouse": shipment.warehouse, "final": everything_left,
         "lines": [{"line": line.line, "sku": line.sku, "quantity": str(line.quantity.value)} for line in part_lines],
-    })  # fmt: skip
+    })]  # fmt: skip
+    if wrong:
+        events.append(EventDraft("PackageLabelsWrong", {
+            "shipment": shipment.number, "warehouse": shipment.warehouse, "labels": ", ".join(wrong),
+            "reason": "; ".join(dict.fromkeys(wrong.values())),
+            "next_action": "Have the warehouse correct its labels: they cannot be booked in by these.",
+        }))  # fmt: skip
     standing = [view for view in steps if not _is_undone(view, steps)]
     new_steps = plan_shipment(order, part, plan, routes, standing)
-    return Decision(after, (event,), new_steps, stock=tuple(effects), part=part)
+    return Decision(after, tuple(events), new_steps, stock=tuple(effects), part=part)
+
+
+def _check_packages(packages: Sequence[Package]) -> tuple[tuple[Package, ...], dict[str, str]]:
+    """The packages with no SSCC that is none, and label -> what is wrong with it."""
+    found = []
+    wrong = {}
+    for package in packages:
+        try:
+            found.append(
+                package if not package.sscc else msgspec.structs.replace(package, sscc=check_sscc(package.sscc))
+            )
+        except Invalid as error:
+            label = package.sscc[:LABEL_CHARACTERS_MAX]
+            found.append(msgspec.structs.replace(package, sscc="", label=label))
+            wrong[label] = error.message
+    return tuple(found), wrong
 
 
 def decide_short(order: Order, progress: OrderProgress, short: FulfilmentShorted) -> Decision:
     """What a warehouse cannot pick waits for supply: it leaves the reservation and stays owed to the customer.
 
     A warehouse that misses a component of kits cannot make as many kits: all of their components wait. The line that it
-    names comes first; what that line does not have open is missing from others of the SKU.
+    names comes first, then those that it was to ship; what that line does not have open is missing from others of the
+    SKU. A line's short that is told again, in a message of another number, counts once.
     """
+    told = f"{short.fulfilment_number} {short.line} {short.sku} {short.quantity} {short.at.isoformat()}"
+    if short.line and told in progress.shorts:
+        return Decision(progress)
     wanted = Decimal(short.quantity)
     lines = dict(progress.lines)
     effects: list[StockEffect] = []
-    for line in sorted(order.lines, key=lambda line: line.line != short.line):
+
+    def comes_later(line: OrderLine) -> tuple[bool, bool]:
+        return line.line != short.line, _still_at(line, lines[line.line], short.warehouse) <= 0
+
+    for line in sorted(order.lines, key=comes_later):
         each = per_unit(line, short.sku)
         if not each or wanted <= 0:
             continue
@@ -92,7 +126,7 @@ def decide_short(order: Order, progress: OrderProgress, short: FulfilmentShorted
             effects += spread("reserve", line, "", quantity)
             wanted -= quantity * each
     body = {"warehouse": short.warehouse, "sku": short.sku, "quantity": short.quantity, "reason": short.reason}
-    after = msgspec.structs.replace(progress, lines=lines)
+    after = msgspec.structs.replace(progress, lines=lines, shorts=(*progress.shorts, told))
     return Decision(after, (EventDraft("PickShorted", body),), stock=tuple(effects))
 
 
@@ -223,6 +257,18 @@ def given_at(line: OrderLine, now: LineProgress) -> dict[str, Decimal]:
     return given
 
 
+def _still_at(line: OrderLine, now: LineProgress, location: str) -> Decimal:
+    """What the line was given at a location and has not left there, as far as that is kept."""
+    return given_at(line, now).get(location, Decimal(0)) - now.left.get(location, Decimal(0))
+
+
+def _note_shipped(order: Order, line: OrderLine, now: LineProgress, warehouse: str, quantity: Decimal) -> LineProgress:
+    left = now.left
+    if any(other.sku == line.sku and other.line != line.line for other in order.lines):
+        left = {**left, warehouse: left.get(warehouse, Decimal(0)) + quantity}
+    return msgspec.structs.replace(now, shipped=now.shipped + quantity, left=left)
+
+
 def decide_delivered(progress: OrderProgress, tracking: str, delivered_at: datetime) -> Decision:
     key = f"delivered:{tracking}"
     if key in progress.milestones:
@@ -244,34 +290,38 @@ def _is_undone(view: StepView, steps: Sequence[StepView]) -> bool:
 def _correlate(
     order: Order, lines: Mapping[str, LineProgress], shipped: ShippedLine, warehouse: str
 ) -> list[tuple[str, Decimal]]:
-    """Which lines a shipped quantity belongs to: the one named, then open ones of the SKU, `warehouse` first.
+    """Which lines a shipped quantity belongs to: the one named, then open ones of the SKU, each up to what `warehouse`
+    was given for it, by the order or by a later round, and has not shipped yet; then whatever is open, in that order.
 
     What an earlier shipment without line numbers was counted for may be another line than the warehouse meant: goods
-    that the order asks for are never turned away for that.
+    that the order asks for are never turned away for that, and what is left there for its twin is the twin's.
     """
     candidates = [line for line in order.lines if line.sku == shipped.sku]
-    candidates.sort(key=lambda line: (
-        line.line != shipped.line, warehouse not in {allocation.location for allocation in line.allocations}
-    ))  # fmt: skip
+    candidates.sort(key=lambda line: line.line != shipped.line)
     rest = shipped.quantity.value
-    found = []
-    for line in candidates:
-        if shipped.quantity.unit != line.quantity.unit:
-            message = (
-                f"The warehouse shipped {shipped.sku} in {shipped.quantity.unit}, it is kept in {line.quantity.unit}."
-            )
-            raise Refused("shipment_unit", message, next_action="Let the warehouse report base units.")
-        quantity = min(rest, lines[line.line].open)
-        if quantity > 0:
-            found.append((line.line, quantity))
-            rest -= quantity
+    found: dict[str, Decimal] = {}
+    for is_last_look in (False, True):
+        for line in candidates:
+            if shipped.quantity.unit != line.quantity.unit:
+                message = (
+                    f"The warehouse shipped {shipped.sku} in {shipped.quantity.unit}, it is kept in "
+                    f"{line.quantity.unit}."
+                )
+                raise Refused("shipment_unit", message, next_action="Let the warehouse report base units.")
+            most = lines[line.line].open - found.get(line.line, Decimal(0))
+            if not is_last_look:
+                most = min(most, _still_at(line, lines[line.line], warehouse) - found.get(line.line, Decimal(0)))
+            quantity = min(rest, most)
+            if quantity > 0:
+                found[line.line] = found.get(line.line, Decimal(0)) + quantity
+                rest -= quantity
     if rest > 0:
         message = (
             f"{rest} {shipped.quantity.unit} of {shipped.sku} left the warehouse that this order does not ask for."
         )
         action = "Ask the warehouse what was shipped; correct it there or add the goods to an order, then replay."
         raise Refused("shipment_unmatched", message, field=shipped.sku, next_action=action)
-    return found
+    return list(found.items())
 
 
 def _part_line(line: OrderLine, before: LineProgress, tax: LineTax | None, quantity: Decimal) -> PartLine:

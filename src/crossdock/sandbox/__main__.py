@@ -8,6 +8,7 @@ import os
 from crossdock.sandbox.portal import CrossdockAccess
 from crossdock.sandbox.start import PARTNERS, PartnerSettings, run_partner
 from crossdock.sandbox.stream import StreamSettings, run_stream
+from crossdock.sandbox.world import WAREHOUSES
 
 
 def main() -> None:
@@ -34,6 +35,7 @@ def _add_partner_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crossdock-url", default="")
     parser.add_argument("--wave-interval", type=float, default=4.0)
     parser.add_argument("--no-waves", action="store_true")
+    parser.add_argument("--warehouses", default=",".join(WAREHOUSES), help="a warehouse system's places, by comma")
     parser.add_argument("--deliver-after", type=float, nargs=2, default=(20.0, 60.0))
     parser.add_argument("--follow-parent", action="store_true", help="end when the starting process ends")
 
@@ -63,6 +65,7 @@ def _partner_settings(given: argparse.Namespace) -> PartnerSettings:
         rate_per_second=given.rate_per_second, carrier_url=given.carrier_url,
         carrier_key=os.environ.get("CROSSDOCK_SANDBOX_CARRIER_KEY", ""), crossdock=access,
         wave_interval_seconds=given.wave_interval, wave_on=not given.no_waves,
+        warehouses=tuple(given.warehouses.split(",")),
         deliver_after_seconds=tuple(given.deliver_after), follow_parent=given.follow_parent,
     )  # fmt: skip
 

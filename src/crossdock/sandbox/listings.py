@@ -115,7 +115,7 @@ class Listings:
         self._storage = storage
         self._faults = faults
         self._sizes = {
-            product.sku: {pack.unit: Decimal(pack.quantity) for pack in product.packs} for product in world.products
+            product.sku: {pack.unit: Decimal(pack.quantity) for pack in product.packs} for product in world.sold
         }
         self.bucket = Bucket(1.0, 1.0)
         self.refused = 0
@@ -182,6 +182,19 @@ class Listings:
     def confirm(self, number: str) -> None:
         """The seller knows of the order: figures that it counts from now on contain it."""
         self._storage.confirm_promised(number, time.time())
+
+    def give_back(self, number: str) -> None:
+        """The seller refused the order: no figure of its contains it, so its goods are shown again. Where nothing is
+        shown, a backorder may have taken less than it asked for: there the next figure tells."""
+        kept = dict(self._storage.read_unconfirmed(number))
+        shown = []
+        for row in self.read(list(kept)):
+            size = self._size(row.sku, row.unit)
+            if size is not None and row.shown > 0:
+                left = row.shown + Decimal(kept[row.sku]) / size
+                shown.append((row.sku, row.unit, str(left), "buyer"))
+        self._storage.place_listings(shown)
+        self.release(number)
 
     def release(self, number: str) -> None:
         """The order is off: its goods are nobody's."""

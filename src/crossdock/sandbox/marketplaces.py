@@ -91,7 +91,7 @@ class Marketplace:
     def __init__(self, storage: Storage, world: World, listings: Listings) -> None:
         self.storage = storage
         self.listings = listings
-        self.products = {product.sku: product for product in world.products}
+        self.products = {product.sku: product for product in world.sold}
 
     def order(self, number: str) -> dict[str, Any]:
         order = self.storage.read("order", number, dict[str, Any])

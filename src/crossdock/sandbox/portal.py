@@ -144,7 +144,7 @@ class Portal:
             self._storage.place("order", number, answered)
             self._storage.place("waiting", number, number, parent="answered")
             if state == "refused":
-                self._listings.release(number)
+                self._listings.give_back(number)
             else:
                 self._listings.confirm(number)
             self._storage.append_log("answer", number, {"status": status, "answer": answer})

@@ -116,7 +116,7 @@ class Shop:
     def __init__(self, storage: Storage, world: World, listings: Listings) -> None:
         self._storage = storage
         self._listings = listings
-        self._products = {product.sku: product for product in world.products}
+        self._products = {product.sku: product for product in world.sold}
 
     async def live(self) -> None:
         await wait_for_ever()

@@ -25,7 +25,7 @@ from crossdock.sandbox.storage import Storage
 from crossdock.sandbox.tax import TaxEngine
 from crossdock.sandbox.webhooks import WebhookSender
 from crossdock.sandbox.wms import Pace, Warehouse
-from crossdock.sandbox.world import make_world
+from crossdock.sandbox.world import WAREHOUSES, make_world
 
 
 class PartnerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +44,7 @@ class PartnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     crossdock: CrossdockAccess | None = None
     wave_interval_seconds: float = 4.0
     wave_on: bool = True
+    warehouses: tuple[str, ...] = WAREHOUSES
     deliver_after_seconds: tuple[float, float] = (20.0, 60.0)
     follow_parent: bool = False
 
@@ -68,7 +69,7 @@ PARTNERS: Final[Mapping[str, Maker]] = MappingProxyType({
     ),
     "wms": lambda settings, storage, sender, _faults: Warehouse(
         storage, make_world(), sender, Pace(on=settings.wave_on, interval=settings.wave_interval_seconds),
-        (settings.carrier_url, settings.carrier_key),
+        (settings.carrier_url, settings.carrier_key), settings.warehouses,
     ),
     "tax": lambda _settings, storage, _sender, _faults: TaxEngine(storage),
     "payment": lambda _settings, storage, _sender, _faults: PaymentProvider(storage),

@@ -130,6 +130,10 @@ class Storage:
     def release_promised(self, number: str) -> None:
         self._run("release_promised", number)
 
+    def read_unconfirmed(self, number: str) -> list[tuple[str, str]]:
+        """(SKU, base units) that an order keeps back while the seller has not confirmed it."""
+        return self._run("read_unconfirmed", number).fetchall()
+
     def read_promised(self, skus: Sequence[str], confirmed_after: float) -> list[tuple[str, str, float | None]]:
         return self._run("read_promised", msgspec.json.encode(skus).decode(), confirmed_after).fetchall()
 

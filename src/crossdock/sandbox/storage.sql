@@ -110,6 +110,9 @@ UPDATE promised SET confirmed_at = ? WHERE number = ? AND confirmed_at IS NULL;
 -- name: release_promised
 DELETE FROM promised WHERE number = ?;
 
+-- name: read_unconfirmed
+SELECT sku, quantity FROM promised WHERE number = ? AND confirmed_at IS NULL;
+
 -- name: read_promised
 SELECT sku, quantity, confirmed_at FROM promised
 WHERE sku IN (SELECT value FROM json_each(?)) AND (confirmed_at IS NULL OR confirmed_at > ?);

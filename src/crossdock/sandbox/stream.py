@@ -27,6 +27,7 @@ UNKNOWN_SKU_CHANCE: Final = 0.005
 WRONG_PRICE_CHANCE: Final = 0.01
 DECLINED_CHANCE: Final = 0.02
 PACK_CHANCE: Final = 0.2
+KIT_CHANCE: Final = 0.1
 _FIRST: Final = ("Anna", "Jonas", "Priya", "Tom", "Claire", "Mehmet", "Sofie", "Liam")
 _LAST: Final = ("Vermeer", "Schmidt", "Patel", "Brown", "Dubois", "Yilmaz", "Jansen", "Walsh")
 _HOMES: Final = (
@@ -55,6 +56,7 @@ class Catalogue:
 
     def __init__(self, world: World) -> None:
         self.products = world.products
+        self.kits = world.kits
         self.active = tuple(customer for customer in world.customers if customer.status == "active")
         self.customers = world.customers
         self._prices: dict[tuple[str, str, str], list[tuple[int, Decimal]]] = {}
@@ -80,7 +82,7 @@ def _business_order(catalogue: Catalogue, chance: random.Random, number: int) ->
     customers = catalogue.customers if chance.random() < 0.02 else catalogue.active
     customer = chance.choice(customers)
     lines = []
-    for product in _products(catalogue, chance):
+    for product in _products(catalogue, chance, number):
         unit, per_unit = _unit(chance, product)
         quantity = Decimal(chance.choice((1, 2, 3, 5, 10, 20)) if per_unit == 1 else chance.choice((1, 1, 2)))
         price = catalogue.contract_price(customer, product, quantity * per_unit) * per_unit
@@ -98,7 +100,7 @@ def _consumer_order(catalogue: Catalogue, chance: random.Random, number: int, pa
     currency = "GBP" if country == "GB" else "EUR"
     first, last = chance.choice(_FIRST), chance.choice(_LAST)
     lines = []
-    for product in _products(catalogue, chance)[:8]:
+    for product in _products(catalogue, chance, number)[:8]:
         unit, per_unit = _unit(chance, product)
         list_price = product.list_price_gbp if currency == "GBP" else product.list_price_eur
         quantity = Decimal(chance.choice((1, 1, 2, 3)))
@@ -111,10 +113,12 @@ def _consumer_order(catalogue: Catalogue, chance: random.Random, number: int, pa
     )  # fmt: skip
 
 
-def _products(catalogue: Catalogue, chance: random.Random) -> list[WorldProduct]:
-    """1 to 30 lines, most orders 1 to 6."""
+def _products(catalogue: Catalogue, chance: random.Random, number: int) -> list[WorldProduct]:
+    """1 to 30 lines, most orders 1 to 6; now and then a kit in the place of the first."""
     count = chance.randint(1, 6) if chance.random() < 0.85 else chance.randint(7, 30)
-    return chance.sample(catalogue.products, count)
+    found = chance.sample(catalogue.products, count)
+    of_kits = random.Random(f"{number}/kit")
+    return [of_kits.choice(catalogue.kits), *found[1:]] if of_kits.random() < KIT_CHANCE else found
 
 
 def _unit(chance: random.Random, product: WorldProduct) -> tuple[str, int]:

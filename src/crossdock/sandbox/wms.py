@@ -19,7 +19,7 @@ import msgspec
 from crossdock.sandbox.service import Answer, Call, Refusal, Route
 from crossdock.sandbox.storage import Storage
 from crossdock.sandbox.webhooks import WebhookSender
-from crossdock.sandbox.world import WAREHOUSES, World
+from crossdock.sandbox.world import WAREHOUSES, World, WorldProduct
 
 PAGE: Final = 100
 INSTRUCTIONS_PER_WAVE: Final = 200
@@ -131,12 +131,14 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Warehouse:
     def __init__(
-        self, storage: Storage, world: World, sender: WebhookSender | None, pace: Pace, carrier: tuple[str, str]
-    ) -> None:
+        self, storage: Storage, world: World, sender: WebhookSender | None, pace: Pace, carrier: tuple[str, str],
+        places: Sequence[str] = WAREHOUSES,
+    ) -> None:  # fmt: skip
+        self._places = tuple(places)
         self._storage = storage
         self._sender = sender
         self._carrier_url, self._carrier_key = carrier
-        self._products = {product.sku: product for product in world.products}
+        self._products = {product.sku: product for product in world.sold}
         self._follow(pace)
         with storage.transaction():
             self._fill(world)
@@ -169,7 +171,7 @@ class Warehouse:
         existing = self._storage.read("instruction", request.number, Instruction)
         if existing is not None:
             raise Refusal(409, "duplicate_number", "an instruction with this number is here already", existing)
-        if request.warehouse not in WAREHOUSES:
+        if request.warehouse not in self._places:
             raise Refusal(422, "unknown_warehouse", f"no warehouse {request.warehouse}")
         for line in request.lines:
             product = self._products.get(line.sku)
@@ -215,7 +217,7 @@ class Warehouse:
         return self._changes(call, "short", dict[str, Any])
 
     def read_stock(self, call: Call) -> Answer:
-        warehouse = call.query.get("warehouse", WAREHOUSES[0])
+        warehouse = call.query.get("warehouse", self._places[0])
         after = call.query.get("after", "")
         if asked := call.query.get("skus", ""):
             keys = [f"{warehouse}/{sku}" for sku in asked.split(",")[:PAGE]]
@@ -247,11 +249,13 @@ class Warehouse:
         self._chance = random.Random(pace.seed)
 
     def _fill(self, world: World) -> None:
-        """Opening stock, once; the world's stock is in base units."""
+        """Opening stock, once, in base units; a place that the world does not know, as a supplier's, begins empty."""
         if self._storage.next_number("opening", 1) > 1:
             return
         for product in world.products:
             for warehouse, quantity in product.stock:
+                if warehouse not in self._places:
+                    continue
                 balance = Balance(product.sku, warehouse, Decimal(quantity), product.base_unit)
                 self._storage.place("balance", f"{warehouse}/{product.sku}", balance, parent=warehouse)
 
@@ -291,19 +295,25 @@ class Warehouse:
         return max((line.open / 2).to_integral_value(), Decimal(1)) if line.open >= 1 else line.open
 
     def _take(self, instruction: Instruction, line: LineState, quantity: Decimal) -> tuple[LineState, Decimal]:
-        """Lower the balance; what is not there is short."""
-        key = f"{instruction.warehouse}/{line.sku}"
-        balance = self._storage.read("balance", key, Balance)
-        per_unit = {pack.unit: pack.quantity for pack in self._products[line.sku].packs}[line.unit]
-        there = (balance.on_hand if balance is not None else Decimal(0)) / per_unit
+        """Lower the balances, of a kit those of its components; what is not there is short."""
+        product = self._products[line.sku]
+        per_unit = {pack.unit: pack.quantity for pack in product.packs}[line.unit]
+        needed = {part.sku: part.quantity * per_unit for part in product.components} or {line.sku: per_unit}
+        balances = {sku: self._balance(instruction.warehouse, sku, product) for sku in needed}
+        there = min(balance.on_hand / needed[sku] for sku, balance in balances.items())
         if line.unit in WHOLE:
             there = there // 1
         if there < quantity:
             line, quantity = self._short(instruction, line, there)
-        if balance is not None and quantity > 0:
-            lowered = msgspec.structs.replace(balance, on_hand=balance.on_hand - quantity * per_unit)
-            self._storage.place("balance", key, lowered, parent=instruction.warehouse)
+        if quantity > 0:
+            for sku, balance in balances.items():
+                lowered = msgspec.structs.replace(balance, on_hand=balance.on_hand - quantity * needed[sku])
+                self._storage.place("balance", f"{instruction.warehouse}/{sku}", lowered, parent=instruction.warehouse)
         return line, quantity
+
+    def _balance(self, warehouse: str, sku: str, product: WorldProduct) -> Balance:
+        found = self._storage.read("balance", f"{warehouse}/{sku}", Balance)
+        return found or Balance(sku, warehouse, Decimal(0), product.base_unit)
 
     def _short(self, instruction: Instruction, line: LineState, found: Decimal) -> tuple[LineState, Decimal]:
         """Only `found` is there: the rest will not be shipped, and is told."""

@@ -4,7 +4,7 @@ Every sandbox system (ERP, shops, marketplaces, warehouse, tax engine) is seeded
 the same business. Nothing here is read by Crossdock itself: it learns the world through its connections.
 
 The distributor is "Nordhafen Supply": company currency EUR, regions EU (Germany, Netherlands, France; EUR) and UK
-(Great Britain; GBP), warehouses HAM (Hamburg) and BHX (Birmingham).
+(Great Britain; GBP), warehouses HAM (Hamburg) and BHX (Birmingham). Goods of others lie at DSP and FBB.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from typing import Final
 
 SEED: Final = 20260101
 WAREHOUSES: Final = ("HAM", "BHX")
+# What others keep for it: a supplier who ships for us, a fulfilment centre of a marketplace. Only the supplier has
+# the last products of the catalogue; the centre has every twentieth.
+SUPPLIER, CENTRE = "DSP", "FBB"
+FOREIGN_PLACES: Final = (SUPPLIER, CENTRE)
+OWN_PRODUCTS: Final = 234
 GBP_PER_EUR: Final = Decimal("0.86")
 CENT: Final = Decimal("0.01")
 
@@ -40,7 +45,17 @@ class WorldPack:
 
 
 @dataclass(frozen=True, slots=True)
+class WorldComponent:
+    """`quantity` base units of `sku` are in one of a kit."""
+
+    sku: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorldProduct:
+    """With `components` it is a kit: it stands on no shelf, and is packed when it is sold."""
+
     sku: str
     name: str
     base_unit: str
@@ -50,6 +65,7 @@ class WorldProduct:
     cost_eur: Decimal
     packs: tuple[WorldPack, ...]
     stock: tuple[tuple[str, int], ...]
+    components: tuple[WorldComponent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +105,31 @@ class WorldPrice:
 
 @dataclass(frozen=True, slots=True)
 class World:
+    """`products` stand on shelves, `kits` are packed of them."""
+
     products: tuple[WorldProduct, ...]
     customers: tuple[WorldCustomer, ...]
     prices: tuple[WorldPrice, ...]
+    kits: tuple[WorldProduct, ...] = ()
+
+    @property
+    def sold(self) -> tuple[WorldProduct, ...]:
+        return (*self.products, *self.kits)
+
+    @property
+    def shelved(self) -> tuple[WorldProduct, ...]:
+        """What lies in warehouses of its own."""
+        return tuple(row for row in self.products if any(count for place, count in row.stock if place in WAREHOUSES))
 
 
 def make_world(seed: int = SEED, product_count: int = 240, customer_count: int = 48) -> World:
-    """Return the same world for the same seed: 240 products, 48 business customers, 4 price groups."""
+    """Return the same world for the same seed: 240 products, 6 kits, 48 business customers, 4 price groups."""
     chance = random.Random(seed)
     products = tuple(_product(chance, index) for index in range(1, product_count + 1))
     customers = tuple(_customer(chance, index) for index in range(1, customer_count + 1))
-    prices = tuple(price for product in products for price in _prices(product))
-    return World(products, customers, prices)
+    kits = _kits(products)
+    prices = tuple(price for product in (*products, *kits) for price in _prices(product))
+    return World(products, customers, prices, kits)
 
 
 _KINDS: Final = (
@@ -121,12 +150,39 @@ def _product(chance: random.Random, index: int) -> WorldProduct:
     if index % 3 == 0:
         packs.append(WorldPack("XPX", box * 40, _gtin(3_000_000 + index)))
     stock = tuple((warehouse, chance.randint(400, 9000)) for warehouse in WAREHOUSES)
+    if index > OWN_PRODUCTS:
+        stock = (*((warehouse, 0) for warehouse in WAREHOUSES), (SUPPLIER, sum(count for _, count in stock)))
+    elif index % 20 == 0:
+        stock = (*stock, (CENTRE, stock[0][1] // 4))
     category = "reduced" if index % 10 == 9 else "standard"
     return WorldProduct(
         sku=f"ND-{index:04d}", name=name.format(n=4 + index % 37), base_unit=unit, tax_category=category,
         list_price_eur=price, list_price_gbp=price_gbp, cost_eur=(price * Decimal("0.6")).quantize(CENT),
         packs=(WorldPack(unit, 1, _gtin(1_000_000 + index)), *packs), stock=stock,
     )  # fmt: skip
+
+
+_KITS: Final = ("Site starter", "Panel fitter", "Pump service", "Workshop", "Night shift", "Cable end")
+_KIT_QUANTITIES: Final = (1, 4, 2)
+
+
+def _kits(products: tuple[WorldProduct, ...]) -> tuple[WorldProduct, ...]:
+    """Sets of three products each, 5 % below the sum of their prices; as many as the products allow."""
+    pieces = [row for row in products if row.base_unit == "C62" and row.tax_category == "standard"]
+    found = []
+    for index, name in enumerate(_KITS, start=1):
+        parts = list(zip(pieces[index * 7 : index * 7 + 6 : 2], _KIT_QUANTITIES, strict=False))
+        if len(parts) < len(_KIT_QUANTITIES):
+            break
+        price = sum((row.list_price_eur * count for row, count in parts), Decimal(0)) * Decimal("0.95")
+        price = price.quantize(CENT, ROUND_HALF_UP)
+        found.append(WorldProduct(
+            sku=f"KT-{index:04d}", name=f"{name} kit", base_unit="C62", tax_category="standard", list_price_eur=price,
+            list_price_gbp=(price * GBP_PER_EUR).quantize(CENT, ROUND_HALF_UP),
+            cost_eur=(price * Decimal("0.6")).quantize(CENT), packs=(WorldPack("C62", 1, _gtin(4_000_000 + index)),),
+            stock=(), components=tuple(WorldComponent(row.sku, count) for row, count in parts),
+        ))  # fmt: skip
+    return tuple(found)
 
 
 _PLACES: Final = (("DE", "Bremen", "28195"), ("NL", "Utrecht", "3511 AA"), ("FR", "Lille", "59000"),

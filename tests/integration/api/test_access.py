@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from crossdock.engine.ports import system_clock
 from crossdock.ledger.clients import deactivate_client, place_token
@@ -56,8 +57,10 @@ async def test_secrets_in_the_address_are_refused(api: Api) -> None:
 
 async def test_fifty_wrong_secrets_then_wait(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     form = {"grant_type": "client_credentials"}
-    for _ in range(50):
-        assert (await api.http.post("/oauth/token", data=form, auth=("shop-1", "guess"))).status_code == 401
+    with capture_logs() as logs:
+        for _ in range(50):
+            assert (await api.http.post("/oauth/token", data=form, auth=("shop-1", "guess"))).status_code == 401
+    assert [(log["event"], log["client"]) for log in logs] == [("api_sign_in_failed", "shop-1")] * 50
     for secret in ("guess", SECRET):
         answer = await api.http.post("/oauth/token", data=form, auth=("shop-1", secret))
         assert answer.status_code == 429
@@ -70,10 +73,13 @@ async def test_fifty_wrong_secrets_then_wait(api: Api, caplog: pytest.LogCapture
 
 async def test_fifty_wrong_tokens_then_wait_but_good_ones_pass(api: Api) -> None:
     good = await api.token("shop-1")
-    for index in range(50):
-        answer = await api.http.get("/v1/orders", headers={"Authorization": f"Bearer wrong-{index}"})
-        assert answer.status_code == 401
-        assert answer.headers["www-authenticate"].startswith("Bearer")
+    with capture_logs() as logs:
+        for index in range(50):
+            answer = await api.http.get("/v1/orders", headers={"Authorization": f"Bearer wrong-{index}"})
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert [log["event"] for log in logs] == ["api_token_refused"] * 50
+    assert "wrong-" not in str(logs)
     limited = await api.http.get("/v1/orders", headers={"Authorization": "Bearer wrong"})
     assert limited.status_code == 429
     assert int(limited.headers["retry-after"]) > 0

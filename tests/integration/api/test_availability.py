@@ -76,6 +76,23 @@ async def test_no_fraction_of_a_case_is_promised(stocked: Api) -> None:
     assert (item["unit"], item["available"], item["promise"]) == ("C62", "98", {"value": "4", "unit": "XBX"})
 
 
+async def test_a_product_is_told_as_it_is_now_though_it_was_asked_for_before(stocked: Api) -> None:
+    """What is kept of products between two questions must not outlive a change of theirs."""
+    assert (await ask(stocked, "portal-1", "sku=SKU-0"))["items"][0]["promise"] == {"value": "198", "unit": "C62"}
+    assert (await ask(stocked, "portal-1", "sku=NEW"))["unknown"] == ["NEW"]
+    changed = [
+        Product("SKU-0", "Blocked", "C62", "standard", (Money(Decimal(9), "EUR"),), (Pack("C62", Decimal(1)),),
+                status="blocked"),
+        Product("NEW", "New", "MTR", "standard", (Money(Decimal(9), "EUR"),), (Pack("MTR", Decimal(1)),)),
+    ]  # fmt: skip
+    async with stocked.pool.acquire() as connection:
+        await master_data.place_products(connection, [("erp", row) for row in changed], datetime.now(UTC))
+    found = await ask(stocked, "portal-1", "sku=SKU-0&sku=NEW")
+    assert [item["promise"] for item in found["items"]] == [
+        {"value": "0", "unit": "C62"}, {"value": "0", "unit": "MTR"}
+    ]  # fmt: skip
+
+
 async def test_a_kit_is_promised_by_its_scarcest_component_and_explained(stocked: Api) -> None:
     item = (await ask(stocked, "portal-1", "sku=KIT&explain=true"))["items"][0]
     assert item["promise"]["value"] == "19"

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import msgspec
 
-from crossdock.app import live_accounts
 from crossdock.engine.ports import OpenConnection, system_clock
+from crossdock.front import live_accounts
 from crossdock.kit.connector import Connector, LiveAccount
 from crossdock.model.errors import Invalid, Unavailable
 from crossdock.policy.connections import AvailabilityPolicy

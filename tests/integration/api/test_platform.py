@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from crossdock.engine.ports import system_clock
 from crossdock.kit.webhooks import sign
-from tests.integration.api.api_world import NEW_KEY, OLD_KEY, Api, open_api, order_body
+from tests.integration.api.api_world import NEW_KEY, OLD_KEY, Api, open_api, order_body, served
 
 OTHER_KEY = "whsec_" + "b3RoZXIga2V5IG9mIDI0IGJ5dGVzLi4="
 
@@ -101,6 +103,14 @@ async def test_the_documentation_needs_nothing_from_elsewhere(api: Api) -> None:
     assert "style=" not in page
     assert not re.findall(r'(?:src|href)="(?!/|#)', page)
     assert (await api.http.get("/docs.css")).headers["content-type"].startswith("text/css")
+
+
+async def test_in_production_the_documentation_is_not_served(api: Api) -> None:
+    async with served(replace(api.services, documentation=False)) as url, httpx.AsyncClient(base_url=url) as http:
+        for path in ("/docs", "/docs.css", "/openapi.json", "/schema", "/v1/docs"):
+            assert (await http.get(path)).status_code == 404, path
+        assert (await http.get("/healthz")).status_code == 200
+        assert (await http.get("/v1/orders")).status_code == 401
 
 
 async def test_a_signed_webhook_is_kept_once(api: Api) -> None:

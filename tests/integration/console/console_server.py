@@ -19,6 +19,7 @@ from crossdock.engine.intake import Acceptor
 from crossdock.engine.ports import PlanBook
 from crossdock.ledger.reference import ReferenceCache
 from crossdock.policy.policy import Policy
+from tests.integration.engine.bench_world import make_policy
 
 
 def console_of(
@@ -26,7 +27,7 @@ def console_of(
 ) -> ConsoleServices:
     """The console over a ledger without plans: enough for all that does not decide a held order anew."""
     plans = PlanBook({}, _empty(), _empty())
-    control = Control(pool, Acceptor(None, plans, ReferenceCache(), clock), plans)
+    control = Control(pool, Acceptor(policy or make_policy(), plans, ReferenceCache(), clock), plans)
     return open_console(pool, clock, control, secure=secure, policy=policy)
 
 

@@ -19,6 +19,7 @@ from crossdock.engine.intake import Acceptor, Intake
 from crossdock.engine.poller import Poller
 from crossdock.engine.ports import OpenConnection, PlanBook, system_clock
 from crossdock.engine.recorder import Recorder
+from crossdock.engine.releases import StockHolds
 from crossdock.engine.runner import Runner
 from crossdock.engine.worker import Worker, make_known
 from crossdock.kit.connector import Call, Connector, Done, Operation
@@ -31,9 +32,13 @@ from crossdock.model.errors import CrossdockError, InDoubt, Unavailable
 from crossdock.model.orders import OrderPlaced, PaymentIntent, PlacedLine
 from crossdock.model.stock import InventoryBalance
 from crossdock.model.values import Money, Quantity
-from crossdock.policy.plans import Plan, PlannedStep, Plans
-from crossdock.policy.policy import ChannelPolicy, Location, Policy, Sourcing
+from crossdock.policy.plans import Plan, PlannedStep
+from crossdock.policy.policy import Policy
 from crossdock.policy.resilience import BreakerPolicy, RetryRule, RetryTable
+from crossdock.policy.stock import StockOwner, StockPolicy
+from crossdock.prove import trade
+from crossdock.prove.trade import CARD
+from crossdock.rules.ownership import compile_ownership
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 FAST_RETRY = RetryTable(
@@ -41,22 +46,7 @@ FAST_RETRY = RetryTable(
 )
 TRUSTING = BreakerPolicy(failures_to_open=1000)
 
-FULL = Plan(
-    name="full",
-    steps=(
-        PlannedStep("tax.quote", "tax"), PlannedStep("payment.authorise", "payment", ("tax.quote",)),
-        PlannedStep("erp.place_order", "erp", ("payment.authorise",)),
-        PlannedStep("wms.release", "@warehouse", ("erp.place_order",), "warehouse"),
-        PlannedStep("channel.acknowledge", "@channel", ("erp.place_order",)),
-    ),
-    shipment_steps=(
-        PlannedStep("erp.ship", "erp", ("erp.place_order",)),
-        PlannedStep("payment.capture", "payment", ("payment.authorise",)),
-        PlannedStep("channel.ship", "@channel", ("channel.acknowledge",)),
-    ),
-    on_refused={"payment.authorise": "cancel", "erp.place_order": "hold"},
-    when='payment == "card"',
-)  # fmt: skip
+FULL = msgspec.structs.replace(CARD, name="full")
 SERVICE = Plan(
     name="service",
     steps=tuple(PlannedStep(operation, connection) for operation, connection in (
@@ -69,12 +59,7 @@ SERVICE = Plan(
 
 
 def make_policy(**channel: Any) -> Policy:
-    rules = ChannelPolicy(connection="shop", currencies=("EUR",), payments=("card", "terms"), **channel)
-    locations = {"HAM": Location("HAM", "EU", "wms"), "BHX": Location("BHX", "UK", "wms")}
-    return Policy(
-        version="test", channels={"shop": rules}, regions={"DE": "EU", "GB": "UK"}, locations=locations,
-        sourcing=Sourcing({"EU": ("HAM", "BHX"), "UK": ("BHX", "HAM")}), plans=Plans([FULL, SERVICE]),
-    )  # fmt: skip
+    return trade.make_policy("test", (FULL, SERVICE), **channel)
 
 
 @dataclass
@@ -87,6 +72,7 @@ class Partner:
     lose_answers: int = 0
     down: bool = False
     result: bytes = b"{}"
+    booked_at: datetime | None = None
 
     async def perform(self, _: Any, call: Call) -> Done:
         if self.down:
@@ -119,7 +105,7 @@ class Partner:
             }
             return Done(msgspec.json.encode({"taxes": taxes}), f"T{call.number}")
         if call.operation == "erp.ship":
-            return Done(msgspec.json.encode({"invoice": f"INV-{call.name}"}), f"INV-{call.name}")
+            return Done(msgspec.json.encode({"invoice": f"INV-{call.name}"}), f"INV-{call.name}", self.booked_at)
         return Done(self.result, f"X-{call.key}")
 
 
@@ -160,30 +146,40 @@ class World:
     partners: dict[str, Partner]
     connections: list[OpenConnection]
     plans: PlanBook
+    stock_holds: StockHolds
 
     def make_worker(self, name: str) -> Worker:
         chance = random.Random(7).random
         recorder = Recorder(self.pool, self.plans, FAST_RETRY, TRUSTING, system_clock, chance)
         runner = Runner(self.pool, self.connections, recorder, name, system_clock, chance)
         poller = Poller(self.pool, self.connections, name, system_clock)
-        return Worker(self.pool, self.decider, runner, poller, name, system_clock)
+        return Worker(
+            self.pool, self.decider, runner, poller, name, system_clock, stock_holds=self.stock_holds
+        )  # fmt: skip
 
 
 @asynccontextmanager
-async def open_world(dsn: str, *, batch: bool = False, skus: int = 50, **channel: Any) -> AsyncIterator[World]:
+async def open_world(
+    dsn: str, *, batch: bool = False, skus: int = 50, owners: tuple[StockOwner, ...] = (), **channel: Any
+) -> AsyncIterator[World]:
     pool = await open_pool(dsn, size=8)
+    by_key = await open_pool(dsn, size=4, by_key=True)
     policy = make_policy(**channel)
-    plans = PlanBook(policy.plans.by_name, {"shop": "shop"}, {"HAM": "wms", "BHX": "wms"})
+    ownership = compile_ownership(StockPolicy(owners=owners))
+    plans = PlanBook(policy.plans.by_name, {"shop": "shop"}, {"HAM": "wms", "BHX": "wms"}, ownership)
     acceptor = Acceptor(policy, plans, ReferenceCache(), system_clock)
     partners = {name: Partner() for name in OPERATIONS}
     connections = open_partners(partners, batch=batch)
     await make_known(pool, connections)
     await seed(pool, skus)
     try:
-        async with Intake(pool, acceptor, system_clock) as intake:
+        async with Intake(pool, acceptor, system_clock, by_key) as intake:
             decider = Decider(pool, acceptor, plans, system_clock)
-            yield World(pool, intake, decider, Control(pool, acceptor, plans), partners, connections, plans)
+            control = Control(pool, acceptor, plans)
+            stock_holds = StockHolds(pool, acceptor, plans, system_clock)
+            yield World(pool, intake, decider, control, partners, connections, plans, stock_holds)
     finally:
+        await by_key.close()
         await pool.close()
 
 

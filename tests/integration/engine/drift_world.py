@@ -19,7 +19,9 @@ import asyncpg
 import msgspec
 
 from crossdock.engine.comparison import Reconciler
-from crossdock.engine.ports import OpenConnection
+from crossdock.engine.decider import Decider
+from crossdock.engine.intake import Acceptor
+from crossdock.engine.ports import OpenConnection, PlanBook
 from crossdock.engine.publication_lane import PublicationLane
 from crossdock.engine.publication_planner import PublicationPlanner
 from crossdock.engine.stock_facts import StockDesk
@@ -171,6 +173,11 @@ class DriftWorld:
         while await self.desk.decide_waiting():
             pass
 
+    async def decide_orders(self) -> int:
+        plans = PlanBook({}, {name: name for name in CHANNELS}, {}, compile_ownership(make_policy().stock))
+        acceptor = Acceptor(make_policy(), plans, ReferenceCache(), self.clock)
+        return await Decider(self.pool, acceptor, plans, self.clock).decide_orders()
+
     async def publish(self) -> None:
         """Until nothing is to be counted and no lane tells anything any more."""
         assert self.planner is not None
@@ -226,16 +233,16 @@ def make_policy(repair: Any = "ask") -> Policy:
     )  # fmt: skip
 
 
-def make_product(sku: str) -> Product:
-    packs = (Pack("C62", Decimal(1)), Pack("XBX", PACK))
+def make_product(sku: str, gtin: str = "") -> Product:
+    packs = (Pack("C62", Decimal(1)), Pack("XBX", PACK, gtin))
     return Product(sku, sku, "C62", "standard", (Money(Decimal("2.50"), "EUR"),), packs)
 
 
-async def place_products(pool: asyncpg.Pool[Any], skus: Sequence[str], now: datetime) -> None:
+async def place_products(pool: asyncpg.Pool[Any], skus: Sequence[str], now: datetime, gtin: str = "") -> None:
     for first in range(0, len(skus), 1000):
         async with pool.acquire() as connection, connection.transaction():
             await master_data.place_products(
-                connection, [("erp", make_product(sku)) for sku in skus[first : first + 1000]], now
+                connection, [("erp", make_product(sku, gtin)) for sku in skus[first : first + 1000]], now
             )
 
 

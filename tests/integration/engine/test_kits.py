@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from decimal import Decimal
 
 import msgspec
@@ -134,6 +135,26 @@ async def test_a_hundred_orders_that_cannot_take_what_is_free_keep_no_younger_on
     # And then it begins with the oldest again.
     await world.pool.execute("UPDATE stock SET on_hand = 1 WHERE sku = 'SKU-0' AND location = 'HAM'")
     assert sum([await world.decider.allocate_supply() for _ in range(3)]) == 1
+
+
+async def test_a_new_bill_of_material_per_variation(world: World) -> None:
+    """openlabs/magento_integration#176: variations of a kit, published again and again, make no second bill and no
+    second goods; an order keeps the bill that it was accepted with."""
+    kit = msgspec.json.decode(await world.pool.fetchval("SELECT body FROM products WHERE sku = 'KIT'"), type=Product)
+    first = await order(world, "S-1", 1)
+    changed = msgspec.structs.replace(kit, components=(Component("SKU-0", Decimal(2)), Component("SKU-2", Decimal(1))))
+    for number in range(5):
+        red, blue = (msgspec.structs.replace(kit, sku=sku) for sku in ("KIT-RED", "KIT-BLUE"))
+        async with world.pool.acquire() as connection:
+            rows = [("erp", row) for row in (changed, red, blue)]
+            await master_data.place_products(connection, rows, NOW + timedelta(minutes=number))
+    assert await world.pool.fetchval("SELECT count(*) FROM products") == 3 + 3
+    assert await world.pool.fetchval("SELECT count(*) FROM stock WHERE sku LIKE 'KIT%'") == 0
+    second = await order(world, "S-2", 1)
+    await order(world, "S-3", 1, "KIT-RED")
+    assert await reserved(world) == {"SKU-0": 3 + 2 + 3, "SKU-1": 1 + 1, "SKU-2": 1}
+    await tell(world, shipment_fact(first, "SH-1", {"KIT": 1}), shipment_fact(second, "SH-2", {"KIT": 1}))
+    assert await reserved(world) == {"SKU-0": 3, "SKU-1": 1}
 
 
 async def test_orders_are_found_by_the_kit_and_by_its_components(world: World) -> None:

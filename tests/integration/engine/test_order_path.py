@@ -53,7 +53,7 @@ def shipment_fact(order_id: int, number: str, lines: dict[str, int]) -> Fact:
     body = Shipment(
         number, f"CD{order_id:08d}-HAM", "HAM", NOW + timedelta(hours=1),
         tuple(ShippedLine(sku, Quantity(Decimal(quantity), "C62")) for sku, quantity in lines.items()),
-        (Package("340123450000000018", f"TRK-{number}"),),
+        (Package("340123450000000017", f"TRK-{number}"),),
     )  # fmt: skip
     raw = msgspec.json.encode(body)
     return Fact("wms", "shipment.confirmed", number, raw, raw, subject=body.fulfilment_number)

@@ -7,9 +7,13 @@ from typing import Any
 
 import msgspec
 
-from crossdock.model.facts import Fact
+from crossdock.engine.ports import system_clock
+from crossdock.ledger import master_data
+from crossdock.model.documents import Product
+from crossdock.model.facts import Fact, OrderPaid
+from crossdock.model.stock import InventoryBalance
 from crossdock.model.values import Money, Quantity
-from tests.integration.engine.bench_world import World, make_arrival, make_placed, open_world
+from tests.integration.engine.bench_world import NOW, World, make_arrival, make_placed, open_world
 from tests.integration.engine.test_order_path import Working, eventually
 
 
@@ -36,7 +40,7 @@ async def codes_of(world: World, key: str) -> str:
     """Everything that is said about one fact, in one text."""
     row = await world.pool.fetchrow("SELECT state, cause, message, answer FROM facts WHERE business_key = $1", key)
     assert row is not None, key
-    assert row["state"] in ("applied", "quarantined"), (key, row["state"])
+    assert row["state"] == "quarantined", (key, row["state"])
     return f"{row['cause']} {row['message']} {(row['answer'] or b'').decode()}"
 
 
@@ -74,6 +78,46 @@ async def test_a_refused_order_says_every_reason_by_line_and_leaves_nothing(data
         assert all(reason.message and reason.next_action and reason.owner for reason in answer.acknowledgment.reasons)
         assert await world.pool.fetchval("SELECT count(*) FROM orders") == 0
         assert await world.pool.fetchval("SELECT sum(reserved) FROM stock") == 0
+
+
+async def test_a_paid_order_of_the_shop_for_goods_that_nobody_knows_is_parked_and_accepted_once_they_are_known(
+    database_url: str,
+) -> None:
+    """The shop waits for no answer: an order that was refused was seen by nobody."""
+    async with open_world(database_url) as world:
+        placed = make_placed("S-1", lines=2)
+        lines = (msgspec.structs.replace(placed.lines[0], sku="NEW-1"), placed.lines[1])
+        raw = msgspec.json.encode(msgspec.structs.replace(placed, lines=lines))
+        paid = msgspec.json.encode(OrderPaid("S-1", "P1", NOW))
+        await world.intake.record([
+            Fact("shop", "order.placed", "S-1", raw, raw), Fact("shop", "order.paid", "S-1", paid, paid, subject="S-1"),
+        ])  # fmt: skip
+        await world.decider.decide_waiting()
+        parked = await world.pool.fetchrow("SELECT * FROM facts WHERE state = 'quarantined'")
+        assert parked is not None
+        assert parked["cause"] == "sku_unknown"
+        assert (parked["owner"], parked["message"]) == ("sender", "Line 1: There is no product NEW-1.")
+        assert parked["next_action"].endswith("Then replay, or cancel the order in its channel.")
+
+        await publish_like(world, "SKU-0", "NEW-1")
+        assert await world.control.replay_facts(system_clock(), "ops", cause="sku_unknown") == 1
+        for _ in range(10):
+            await world.decider.decide_waiting()
+        assert await world.pool.fetchval("SELECT count(*) FROM facts WHERE state <> 'applied'") == 0
+        progress = await world.pool.fetchrow("SELECT state, progress FROM order_progress")
+        assert progress is not None
+        assert progress["state"] == "accepted"
+        assert b'"paid":true' in progress["progress"]
+
+
+async def publish_like(world: World, known: str, sku: str) -> None:
+    """A product as another one, with a price and stock."""
+    found = await world.pool.fetchval("SELECT body FROM products WHERE sku = $1", known)
+    product = msgspec.structs.replace(msgspec.json.decode(found, type=Product), sku=sku)
+    balance = InventoryBalance(sku, "HAM", Quantity(Decimal(100), "C62"), NOW)
+    async with world.pool.acquire() as connection, connection.transaction():
+        await master_data.place_products(connection, [("erp", product)], NOW)
+        await master_data.place_balances(connection, [("wms", balance)], NOW)
 
 
 async def test_what_partners_answer_spoils_nothing_that_is_written_with_it(database_url: str) -> None:

@@ -48,6 +48,22 @@ async def test_four_channels_show_what_there_is_and_what_changes(database_url: s
         assert (acknowledged["previous"], acknowledged["acknowledged"]) == (Decimal(100), Decimal(97))
 
 
+async def test_goods_of_which_there_never_were_any_are_told_as_none(database_url: str, tmp_path: Path) -> None:
+    """A channel that was never told a figure sells without limit."""
+    async with open_estate(database_url, tmp_path, {"shop": TOLD}, skus=SKUS) as estate, estate.publishing():
+        await estate.place_stock({SKUS[0]: 5})
+        await until(lambda: estate.shows("shop", {SKUS[0]: 5}))
+        # As a report comes: the places are noted and locked first, and then told of.
+        await estate.pool.execute(
+            "INSERT INTO stock (sku, location, on_hand, source, as_of, reported_at)"
+            " SELECT sku, 'HAM', 0, '', '-infinity', now() FROM unnest($1::text[]) AS s (sku)", SKUS[1:],
+        )  # fmt: skip
+        await until(estate.settled)
+        assert await estate.shown("shop") == {SKUS[0]: 5}
+        await estate.place_stock(dict.fromkeys(SKUS[1:], 0))
+        await until(lambda: estate.shows("shop", dict.fromkeys(SKUS[1:], 0)))
+
+
 async def test_a_channel_that_was_away_gets_the_present_not_the_history(database_url: str, tmp_path: Path) -> None:
     async with open_estate(database_url, tmp_path, {"shop": TOLD}, skus=SKUS) as estate, estate.publishing():
         await estate.place_stock(dict.fromkeys(SKUS, 1000))
@@ -69,8 +85,9 @@ async def test_items_that_are_refused_stop_only_themselves(database_url: str, tm
         await estate.partners["shop"].misbehave({"seed": 1, "stock_reject": 0.4})
         async with estate.publishing():
             await estate.place_stock(dict.fromkeys(SKUS, 50))
+            # The shop shows it before we have noted its answer.
             await until(lambda: estate.shows("shop", dict.fromkeys(SKUS, 50)))
-            assert await estate.waiting("shop") == 0
+            await until(estate.settled)
 
 
 async def test_an_item_without_a_listing_is_parked_with_its_cause(database_url: str, tmp_path: Path) -> None:

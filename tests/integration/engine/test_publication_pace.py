@@ -36,7 +36,8 @@ async def change(estate: Estate, skus: Sequence[str]) -> None:
 async def test_a_full_cycle_of_10000_sku_takes_25_hours_and_nothing_refreshes_what_just_sold(
     database_url: str, tmp_path: Path
 ) -> None:
-    """Here what just sold is told within seconds, in the middle of the full cycle; and the cycle takes a minute."""
+    """openlinker-project/openlinker#2623: here what just sold is told within seconds, in the middle of the full cycle;
+    and the cycle takes a minute."""
     skus = [f"T-{n:05d}" for n in range(10_000)]
     async with open_estate(database_url, tmp_path, {"shop": TOLD}, skus=skus) as estate:
         await estate.place_stock(dict.fromkeys(skus, 400))
@@ -56,7 +57,8 @@ async def begun(estate: Estate, count: int) -> bool:
 
 
 async def test_stock_jobs_arrive_faster_than_they_drain(database_url: str, tmp_path: Path) -> None:
-    """Changes come ten times as fast as the channel takes figures: there is never more than one figure for a SKU."""
+    """openlinker-project/openlinker#2591: changes come ten times as fast as the channel takes figures; there is never
+    more than one figure for a SKU."""
     skus = [f"T-{n:04d}" for n in range(60)]
     async with open_estate(database_url, tmp_path, {"agora": TOLD}, skus=skus) as estate, estate.publishing():
         await estate.place_stock(dict.fromkeys(skus, 10_000))
@@ -71,7 +73,8 @@ async def test_stock_jobs_arrive_faster_than_they_drain(database_url: str, tmp_p
 
 
 async def test_429_in_stock_sync(database_url: str, tmp_path: Path) -> None:
-    """The shop has less to give than it declares: its Retry-After is obeyed, nothing is lost, nobody is blocked."""
+    """frappe/erpnext_shopify#110: the shop has less to give than it declares; its Retry-After is obeyed, nothing is
+    lost, nobody is blocked."""
     skus = [f"T-{n:04d}" for n in range(1500)]
     async with open_estate(database_url, tmp_path, {"shop": TOLD, "portal": TOLD}, skus=skus) as estate:
         await estate.allow("shop", points_per_second=40, points_max=80)
@@ -83,6 +86,23 @@ async def test_429_in_stock_sync(database_url: str, tmp_path: Path) -> None:
         assert 0 < refused <= 8, "it is asked again when it said, not before"
         rested = await estate.pool.fetchval("SELECT blocked_until FROM connections WHERE connection = 'shop'")
         assert rested.year < 2000, "orders to the shop go on"
+
+
+async def test_hours_long_full_import_before_every_export(database_url: str, tmp_path: Path) -> None:
+    """microsoft/BCApps#6395: for one change nothing else is read or counted; one figure is planned, one is told."""
+    skus = [f"T-{n:04d}" for n in range(2000)]
+    planned = "SELECT sku, wanted_version FROM publications WHERE channel = 'portal'"
+    async with open_estate(database_url, tmp_path, {"portal": TOLD}, skus=skus) as estate, estate.publishing():
+        await estate.place_stock(dict.fromkeys(skus, 500))
+        await until(lambda: estate.shows("portal", dict.fromkeys(skus, 500)))
+        await until(estate.settled)
+        before, told = dict(await estate.pool.fetch(planned)), len(await estate.told("portal"))
+        await change(estate, skus[:1])
+        await until(lambda: estate.shows("portal", {skus[0]: 499}))
+        await until(estate.settled)
+        after = dict(await estate.pool.fetch(planned))
+        assert [sku for sku in skus if after[sku] != before[sku]] == skus[:1]
+        assert len(await estate.told("portal")) == told + 1
 
 
 async def test_limits_are_kept_as_published(database_url: str, tmp_path: Path) -> None:

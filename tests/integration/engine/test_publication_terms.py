@@ -74,6 +74,8 @@ async def test_another_policy_is_told_everywhere(database_url: str, tmp_path: Pa
         estate.policy = make_policy({"portal": ChannelStock(share_percent=50, buffer=Decimal(5))}, version="2")
         async with estate.publishing():
             await until(lambda: estate.shows("portal", dict.fromkeys(SKUS, 45)))
+            # The portal shows it before we have noted its answer.
+            await until(estate.settled)
         told = len(await estate.told("portal"))
         async with estate.publishing("another"):
             await until(estate.settled)

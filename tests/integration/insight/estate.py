@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from crossdock.kit.connector import Exchange
+from crossdock.model.codes import gs1_check_digit
 from crossdock.model.documents import Address
 from crossdock.model.fulfilment import Package, PartLine, ShipmentPart
 from crossdock.model.orders import (
@@ -36,6 +37,11 @@ from tests.integration.insight.estate_partners import (
     place_parked_facts,
     place_partners,
 )
+
+
+def sscc_of(order_id: int) -> str:
+    body = f"0034012345{order_id:07d}"
+    return body + gs1_check_digit(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +376,7 @@ async def _place_shipment(pool: Any, order: Order, half: bool) -> None:
         lines,
         Money(net, order.currency),
         Money(tax, order.currency),
-        (Package(f"0034012345{order.order_id:08d}", f"TRK{order.order_id:09d}", "Nordpost"),),
+        (Package(sscc_of(order.order_id), f"TRK{order.order_id:09d}", "Nordpost"),),
         not half,
     )
     await pool.execute(

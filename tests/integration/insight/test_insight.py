@@ -52,7 +52,7 @@ async def found(pool: Any, **wanted: Any) -> list[str]:
         "INV-00061",
         "SH-61",
         "TRK000000061",
-        "003401234500000061",
+        "003401234500000611",
     ],
 )
 async def test_an_order_is_found_by_the_number_that_any_system_gave_it(pool: Any, text: str) -> None:
@@ -148,6 +148,8 @@ async def test_the_overview_answers_at_a_glance(pool: Any) -> None:
     (wait,) = overview.waiting_for_erp
     assert (wait.connection, wait.because) == ("erp", "down")
     assert wait.orders == orders["accepted"]
+    unbooked = "SELECT count(*) FROM steps WHERE operation = 'erp.ship' AND state IN ('ready', 'in_doubt', 'sending')"
+    assert wait.shipments == await pool.fetchval(unbooked)
     assert overview.held == orders["held"] == sum(group.count for group in await read_hold_groups(pool))
     assert (overview.facts_quarantined, overview.steps_quarantined) == (4, 3)
     assert overview.unpublished_count == len(overview.unpublished) == 3

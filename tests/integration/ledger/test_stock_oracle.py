@@ -151,11 +151,7 @@ class World:
         number = next(self.numbers)
         self.truth.orders.append(Sold(number, asked))
         await insert_reservations(self.connection, [ReservationRow(number, "1", PLACE, SKU, Decimal(asked))])
-        await self.connection.execute(
-            "INSERT INTO steps (order_id, name, connection, operation, state, needs, created_at, due_at, payload) "
-            "VALUES ($1, 'erp.place_order', 'erp', 'erp.place_order', 'sending', '{}', $2, $2, '{}')", number,
-            self.now(),
-        )  # fmt: skip
+        await self._lay(number, "erp.place_order", "erp.place_order", self.now())
 
     async def erp_takes(self) -> None:
         """The ERP books an order; that it did is known later."""
@@ -168,10 +164,7 @@ class World:
 
         async def known() -> None:
             at = self.now()
-            await self.connection.execute(
-                "UPDATE steps SET state = 'done', done_at = $2 WHERE order_id = $1 AND name = 'erp.place_order'",
-                order.number, at,
-            )  # fmt: skip
+            await self._end(order.number, "erp.place_order", at)
             order.place_known = True
             await self._tell(order.number, "erp.place_order", "erp.place_order", "", at)
 
@@ -188,11 +181,14 @@ class World:
         order.shipped += quantity
         self.truth.shelf -= quantity
         shipment = f"S{next(self.numbers)}"
+        step = f"erp.ship:{shipment}"
 
         async def heard() -> None:
             now = self.now()
             left = stock.Departure(order.number, "1", PLACE, SKU, Decimal(quantity), shipment, at, "wms")
             await stock.ship(self.connection, [left], now, self.ownership)
+            # Each shipment is told by a step of its own: that one was told says nothing about the next.
+            await self._lay(order.number, step, "erp.ship", now)
             self.late.append(told)
 
         async def told() -> None:
@@ -201,7 +197,9 @@ class World:
             self.late.append(known)
 
         async def known() -> None:
-            await self._tell(order.number, "erp.ship", f"erp.ship:{shipment}", shipment, self.now())
+            at = self.now()
+            await self._end(order.number, step, at)
+            await self._tell(order.number, "erp.ship", step, shipment, at)
 
         self.late.append(heard)
 
@@ -219,11 +217,7 @@ class World:
         order.cancelled += quantity
         order.cancel_laid = self.tick
         await stock.release(self.connection, [(order.number, "1", PLACE, SKU, Decimal(quantity))], laid, self.ownership)
-        await self.connection.execute(
-            "INSERT INTO steps (order_id, name, connection, operation, state, needs, created_at, due_at, payload) "
-            "VALUES ($1, 'erp.cancel_order', 'erp', 'erp.cancel_order', 'ready', '{}', $2, $2, '{}')", order.number,
-            laid,
-        )  # fmt: skip
+        await self._lay(order.number, "erp.cancel_order", "erp.cancel_order", laid)
 
         async def booked() -> None:
             order.cancel_booked = True
@@ -256,6 +250,32 @@ class World:
         if self.late:
             await self.late.pop(self.draw(st.integers(0, len(self.late) - 1)))()
 
+    async def _lay(self, number: int, step: str, operation: str, at: datetime) -> None:
+        await self.connection.execute(
+            "INSERT INTO steps (order_id, name, connection, operation, state, needs, created_at, due_at, payload) "
+            "VALUES ($1, $2, 'erp', $3, 'sending', '{}', $4, $4, '{}')", number, step, operation, at,
+        )  # fmt: skip
+
+    async def _end(self, number: int, step: str, at: datetime) -> None:
+        await self.connection.execute(
+            "UPDATE steps SET state = 'done', done_at = $3 WHERE order_id = $1 AND name = $2", number, step, at
+        )
+
+    async def catch_up(self) -> None:
+        """For once everything is known everywhere, in the order in which it happened."""
+        for _ in range(1000):
+            if not self.late:
+                break
+            await self.late.pop(0)()
+
+    async def count_and_hear(self) -> None:
+        """A count that is known at once, while other things are still under way."""
+        before = len(self.late)
+        await self.count()
+        for heard in self.late[before:]:
+            await heard()
+        del self.late[before:]
+
     async def _tell(self, number: int, operation: str, step: str, shipment: str, at: datetime) -> None:
         told = [stock.Told(number, operation, step, shipment, at)]
         await stock.find_touched(self.connection, told)
@@ -274,10 +294,7 @@ class World:
 
     async def settle(self) -> None:
         """Everybody hears everything; then both systems count once more."""
-        for _ in range(1000):
-            if not self.late:
-                break
-            await self.late.pop(0)()
+        await self.catch_up()
         # What the ERP still has in its books must be what is open.
         for order in self.truth.orders:
             if not order.in_books:
@@ -293,15 +310,13 @@ class World:
 
     async def _known(self, order: Sold) -> None:
         at = self.now()
-        await self.connection.execute(
-            "UPDATE steps SET state = 'done', done_at = $2 WHERE order_id = $1 AND name = 'erp.place_order'",
-            order.number, at,
-        )  # fmt: skip
+        await self._end(order.number, "erp.place_order", at)
         await self._tell(order.number, "erp.place_order", "erp.place_order", "", at)
 
 
 ACTS = (
     "receive", "order", "order", "erp_takes", "ship", "ship", "cancel", "count", "count", *("hear",) * 4,
+    "catch_up", "count_and_hear", "count_and_hear",
 )  # fmt: skip
 
 

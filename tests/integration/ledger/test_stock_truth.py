@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -24,7 +24,7 @@ from crossdock.ledger.facts import insert_facts
 from crossdock.ledger.reference import ReferenceCache
 from crossdock.model.documents import Pack, Product
 from crossdock.model.facts import BalancesReported, Fact, StockMoved
-from crossdock.model.stock import InventoryBalance, StockMovement
+from crossdock.model.stock import InventoryBalance, LotBalance, StockMovement
 from crossdock.model.values import Money, Quantity
 from crossdock.policy.policy import Policy
 from crossdock.policy.stock import Freshness, StockOwner, StockPolicy
@@ -359,6 +359,17 @@ async def test_offending_rows_are_parked_with_line_reason_and_fix_and_the_rest_g
         ]  # fmt: skip
 
 
+async def test_lots_and_serial_numbers_are_carried_with_their_expiry(database_url: str) -> None:
+    async with open_place(database_url, COUNTS) as place:
+        day = date(2027, 1, 31)
+        lots = (LotBalance("L-7", Decimal(3), expires_on=day), LotBalance("L-8", Decimal(1), serial="SN-0001"))
+        balance = InventoryBalance("A", "HAM", Quantity(Decimal(4), "C62"), at("10:00"), lots=lots)
+        await place.hear("wms", "balances.reported", BalancesReported((balance,)))
+        rows = await place.pool.fetch("SELECT lot, serial, quantity, expires_on FROM stock_lots ORDER BY lot")
+        assert [tuple(row) for row in rows] == [("L-7", "", 3, day), ("L-8", "SN-0001", 1, None)]
+        assert await place.free() == 4
+
+
 async def test_a_row_whose_product_comes_later_is_taken_by_itself(database_url: str) -> None:
     async with open_place(database_url) as place:
         await place.report("wms", ("A", 7, "10:00"), ("NUT", 9, "10:00"))
@@ -440,7 +451,8 @@ async def test_a_late_feed_is_marked_once_and_fresh_again_when_it_returns(databa
 async def test_erp_on_hand_that_ignores_imported_but_unpicked_orders_never_lifts_the_shop_s_stock(
     database_url: str,
 ) -> None:
-    """The ERP counts the shelf; orders that nobody has picked yet are not in its figure."""
+    """OCA/connector-magento#226, Starktail/woocommerce_fusion#170: the ERP counts the shelf; orders that nobody has
+    picked yet are not in its figure."""
     async with open_place(database_url, TOLD) as place:
         await place.report("erp", ("A", 20, "10:00"))
         for number in range(1, 6):
@@ -452,6 +464,7 @@ async def test_erp_on_hand_that_ignores_imported_but_unpicked_orders_never_lifts
 
 
 async def test_a_reservation_is_never_negative_and_always_released(database_url: str) -> None:
+    """medusajs/medusa#13625, medusajs/medusa#11703: it went negative, or was never released."""
     async with open_place(database_url, COUNTS) as place:
         await place.report("wms", ("A", 20, "10:00"))
         await place.order(1, 5)
@@ -463,6 +476,7 @@ async def test_a_reservation_is_never_negative_and_always_released(database_url:
 
 
 async def test_a_backorder_s_reservation_counts_like_any_other(database_url: str) -> None:
+    """magento/inventory#3178: a backorder ignores reservations."""
     async with open_place(database_url, COUNTS) as place:
         await place.report("wms", ("A", 5, "10:00"))
         await place.order(1, 5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,30 +12,47 @@ import msgspec
 import pytest
 
 from crossdock.engine import decider, intake, poller, recorder, runner
+from crossdock.engine.clock import SharedClock
 from crossdock.kit.connector import Done
+from crossdock.ledger import acceptance as ledger_acceptance
+from crossdock.ledger import decisions as ledger_decisions
 from crossdock.ledger import facts as inbox
+from crossdock.ledger import master_data
 from crossdock.ledger import steps as ledger_steps
 from crossdock.ledger import stock as ledger_stock
 from crossdock.model.errors import InDoubt, Unavailable
 from crossdock.model.values import part_amount, rounded
-from crossdock.rules import accept, fulfil, outcome, plan
+from crossdock.prove import order_path
+from crossdock.prove.scenarios import BUSINESS_DAY, ORDER_PATH, RUSH
+from crossdock.rules import accept, fulfil, outcome, plan, price
 from crossdock.rules.book import Book
 from crossdock.rules.kits import spread
 from crossdock.rules.retry import Move, next_move
 
 Patch = pytest.MonkeyPatch
+SEED_ORDERS = 40
+DAY_ORDERS = 40
+"""A day with few orders shows the same in a part of the time."""
 
 
 @dataclass(frozen=True)
 class Mutation:
     name: str
     plant: Callable[[Patch], None]
+    scenario: str = ORDER_PATH
+    size: int | None = None
 
 
 def _sql(patch: Patch, module: Any, name: str, before: str, after: str) -> None:
     text: Mapping[str, str] = module._SQL
     assert before in text[name], name
     patch.setattr(module, "_SQL", {**text, name: text[name].replace(before, after)})
+
+
+def _write(patch: Patch, name: str, before: str, after: str) -> None:
+    text = ledger_decisions._WRITE
+    assert before in f"{text[name]};", name
+    patch.setattr(ledger_decisions, "_WRITE", {**text, name: f"{text[name].rstrip(';')};".replace(before, after)})
 
 
 async def _nothing_found(*_: Any) -> None:
@@ -92,7 +110,7 @@ def _acknowledge_before_the_commit(patch: Patch) -> None:
         answers: Any = []
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                answers = await self._decide_once(connection, arrivals, locked_first=True)
+                answers = await self._decide_locked(connection, arrivals)
                 raise _RollBackError
         except _RollBackError:
             return answers
@@ -210,7 +228,8 @@ def _keep_the_credit(patch: Patch) -> None:
 
 def _promise_what_is_promised(patch: Patch) -> None:
     patch.setattr(Book, "take", lambda *_: None)
-    patch.setattr(intake, "is_covered", lambda *_: True)
+    looked_at = "AND s.on_hand - s.quality_hold - s.damaged - s.reserved >= t.quantity"
+    _sql(patch, ledger_acceptance, "write_if_covered", looked_at, "")
 
 
 def _undo_nothing(patch: Patch) -> None:
@@ -269,16 +288,99 @@ def _log_the_order(patch: Patch) -> None:
     patch.setattr(runner, "_call", told)
 
 
+class _HostClock(SharedClock):
+    def __init__(self, read: Callable[[], datetime], monotonic: Callable[[], float]) -> None:
+        super().__init__(read(), monotonic)
+        self._read = read
+
+    def __call__(self) -> datetime:
+        return self._read()
+
+
+def _go_by_the_hosts_clock(patch: Patch) -> None:
+    real = order_path.start_clock
+
+    async def trusting(run: Any, process: Any, pool: Any) -> Any:
+        _, read_time = await real(run, process, pool)
+        return _HostClock(lambda: run.host_time(process.slot.name), run.loop.time), read_time
+
+    patch.setattr(order_path, "start_clock", trusting)
+
+
+def _count_a_short_as_often_as_it_is_told(patch: Patch) -> None:
+    real = fulfil.decide_short
+
+    def forgetful(order: Any, progress: Any, short: Any) -> Any:
+        return real(order, msgspec.structs.replace(progress, shorts=()), short)
+
+    patch.setattr(decider, "decide_short", forgetful)
+
+
+def _give_what_is_not_free(patch: Patch) -> None:
+    real = fulfil.decide_supply
+
+    def generous(order: Any, progress: Any, available: Any, *rest: Any) -> Any:
+        return real(order, progress, {place: max(free, Decimal(1)) for place, free in available.items()}, *rest)
+
+    patch.setattr(decider, "decide_supply", generous)
+
+
+def _miss_new_prices(patch: Patch) -> None:
+    real = master_data.place_agreements
+
+    async def none_but_the_first(connection: Any, rows: Any, now: Any) -> None:
+        if len(rows) > 10:
+            await real(connection, rows, now)
+
+    patch.setattr(master_data, "place_agreements", none_but_the_first)
+
+
+def _begin_prices_too_early(patch: Patch) -> None:
+    real = price.find_agreement
+
+    def hasty(offers: Any, customer: Any, currency: Any, quantity: Any, on: Any) -> Any:
+        return real(offers, customer, currency, quantity, on + timedelta(days=3))
+
+    patch.setattr(price, "find_agreement", hasty)
+
+
+def _write_the_log_backwards(patch: Patch) -> None:
+    _write(patch, "insert_events", "ORDER BY e.order_id, e.version;", "ORDER BY e.order_id, e.version DESC;")
+
+
+def _tell_what_followed_first(patch: Patch) -> None:
+    real = ledger_decisions.event_rows
+
+    def backwards(drafts: Any) -> Any:
+        return real([(order_id, count, events[::-1]) for order_id, count, events in drafts])
+
+    patch.setattr(ledger_decisions, "event_rows", backwards)
+
+
+def _sell_beyond_the_limit(patch: Patch) -> None:
+    patch.setattr(accept, "find_excess", lambda *_: Decimal(0))
+
+
 MUTATIONS = [
     Mutation(plant.__name__.strip("_"), plant)
     for plant in (
         _skip_the_probe, _believe_that_it_is_there, _take_doubt_for_a_no, _take_doubt_for_done,
-        _do_not_let_the_partner_settle, _acknowledge_before_the_commit, _forget_earlier_answers, _drop_the_fence,
+        _do_not_let_the_partner_settle, _acknowledge_before_the_commit, _forget_earlier_answers,
         _lost_calls_are_not_in_doubt, _leases_never_end, _forget_to_release, _forget_that_goods_left,
         _lose_a_cent_in_the_last_part, _round_each_part_by_itself, _swap_two_facts, _ignore_a_429,
         _give_up_at_the_first_doubt, _lose_the_last_fact_of_a_page, _check_no_credit, _give_credit_back_twice,
-        _keep_the_credit, _promise_what_is_promised, _undo_nothing, _never_complete, _begin_before_what_is_needed,
-        _park_nothing, _drop_what_came_early, _let_a_stale_balance_overwrite,
-        _count_what_left_twice, _log_the_order,
+        _keep_the_credit, _undo_nothing, _never_complete, _begin_before_what_is_needed,
+        _park_nothing, _let_a_stale_balance_overwrite,
+        _count_what_left_twice, _log_the_order, _count_a_short_as_often_as_it_is_told,
+        _write_the_log_backwards, _tell_what_followed_first,
     )
+] + [
+    # Each needs more than one thing to go wrong at once: with more orders, and their faults, the first seeds show it.
+    Mutation(plant.__name__.strip("_"), plant, ORDER_PATH, SEED_ORDERS)
+    for plant in (_drop_the_fence, _drop_what_came_early, _go_by_the_hosts_clock)
+] + [
+    Mutation(plant.__name__.strip("_"), plant, RUSH) for plant in (_promise_what_is_promised, _give_what_is_not_free)
+] + [
+    Mutation(plant.__name__.strip("_"), plant, BUSINESS_DAY, DAY_ORDERS)
+    for plant in (_miss_new_prices, _begin_prices_too_early, _sell_beyond_the_limit)
 ]  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 
 from crossdock.prove.checkers import CHECKERS, judge
 from crossdock.prove.faults import FAULT_NAMES
-from crossdock.prove.history import History
+from crossdock.prove.history import History, Parked
 from crossdock.prove.rig import Rig
 
 SEEDS = range(1, 30)
@@ -97,11 +97,11 @@ def _exposure_left(history: History) -> None:
 
 
 def _over_the_limit(history: History) -> None:
-    history.samples[1].exposures["C0"] = history.limits["C0"] + Decimal("0.01")
+    history.moments[-1].exposures["C0"] = history.limits["C0"] + Decimal("0.01")
 
 
 def _promised_twice(history: History) -> None:
-    history.samples[1].oversold.append("SKU-1 HAM")
+    history.moments[-1].stock.append(("SKU-1", "HAM", Decimal(2), Decimal(900)))
 
 
 def _stuck(history: History) -> None:
@@ -137,6 +137,62 @@ def _secret_in_a_log(history: History) -> None:
     history.spoken.append(f"warning token={history.planted[0]}")
 
 
+def _taken_twice(history: History) -> None:
+    index, moment = next((i, m) for i, m in enumerate(history.moments) if any(row.location for row in m.reservations))
+    history.moments.insert(index + 1, copy.deepcopy(moment))
+    row = next(row for row in moment.reservations if row.location)
+    history.moments[index + 1].stock[:] = [(row.sku, row.location, Decimal(0), Decimal(10**6))]
+
+
+def _reserved_by_nobody(history: History) -> None:
+    index, moment = next((i, m) for i, m in enumerate(history.moments) if any(row.location for row in m.reservations))
+    history.moments[index] = msgspec.structs.replace(moment, reservations=[])
+
+
+def _shipped_and_taken_back(history: History) -> None:
+    moment, place = next((m, i) for m in history.moments for i, row in enumerate(m.reservations) if row.shipped)
+    row = moment.reservations[place]
+    back = msgspec.structs.replace(row, shipped=row.shipped - 1, released=row.released + 1)
+    history.moments.append(msgspec.structs.replace(moment, reservations=[back], stock=[]))
+
+
+def _answered_before_the_commit(history: History) -> None:
+    index, item = next((i, a) for i, a in enumerate(history.acknowledged) if a.order_id is not None)
+    history.acknowledged[index] = msgspec.structs.replace(item, at=item.at - timedelta(minutes=1))
+
+
+def _yesterdays_price(history: History) -> None:
+    lines = [line for order in history.tables["orders"] for line in order["body"]["lines"]]
+    line = next(line for line in lines if line["price"]["source"] == "contract")
+    line["unit_price"] = {**line["unit_price"], "amount": "0.01"}
+
+
+def _parked_without_a_word(history: History) -> None:
+    history.parked.append(Parked("CD00000001/erp.place_order", "partner_version_gone", "", "Install it."))
+
+
+def _refused_by_one_who_forgot(history: History) -> None:
+    history.tables["steps"][0] |= {"error_code": "document_unknown", "state": "waiting"}
+
+
+def _completed_before_its_last_step(history: History) -> None:
+    events = history.tables["events"]
+    last = next(place for place, event in enumerate(events) if event["type"] == "OrderCompleted")
+    before = max(place for place in range(last) if events[place]["order_id"] == events[last]["order_id"])
+    for name in ("type", "body"):
+        events[before][name], events[last][name] = events[last][name], events[before][name]
+
+
+def _shipped_before_it_was_placed(history: History) -> None:
+    events = history.tables["events"]
+    placed = next(event for event in events if event["type"] == "ErpOrderPlaced")
+    released = next(
+        event for event in events if event["type"] == "FulfilmentReleased" and event["order_id"] == placed["order_id"]
+    )
+    for name in ("type", "body"):
+        placed[name], released[name] = released[name], placed[name]
+
+
 PLANTED: dict[str, list[Callable[[History], None]]] = {
     "acknowledged_is_kept": [_lost_order, _answered_differently],
     "one_effect_per_key": [_second_effect, _effect_that_never_was],
@@ -153,6 +209,12 @@ PLANTED: dict[str, list[Callable[[History], None]]] = {
     "what_was_stopped_is_undone": [_standing_authorisation],
     "what_was_reported_is_known": [_forgotten_payment],
     "secrets_stay_secret": [_secret_in_a_log],
+    "reservations_follow_one_another": [_taken_twice, _reserved_by_nobody, _shipped_and_taken_back],
+    "answers_follow_commits": [_answered_before_the_commit],
+    "prices_are_those_agreed": [_yesterdays_price],
+    "what_is_parked_says_why": [_parked_without_a_word],
+    "what_was_forgotten_shows": [_refused_by_one_who_forgot],
+    "causes_are_told_first": [_completed_before_its_last_step, _shipped_before_it_was_placed],
 }
 
 

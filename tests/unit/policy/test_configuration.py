@@ -34,9 +34,11 @@ def test_the_demonstration_is_fine() -> None:
     assert found.channel_connections == {
         "portal": "portal", "shop": "shop", "bazaar": "bazaar", "agora": "agora", "sales-app": "",
     }  # fmt: skip
-    assert found.warehouse_connections == {"HAM": "wms", "BHX": "wms"}
+    assert found.warehouse_connections == {"HAM": "wms", "BHX": "wms", "DSP": "supplier", "FBB": "centre"}
     assert found.policy.region_of("GB") == "UK"
-    assert found.policy.locations_for("UK") == ("BHX", "HAM")
+    assert found.policy.locations_for("UK") == ("BHX", "HAM", "DSP")
+    assert found.policy.locations_of("bazaar", "EU") == ("FBB", "HAM", "BHX")
+    assert found.policy.locations_of("shop", "EU") == ("HAM", "BHX", "DSP")
     assert found.connections["shop"].settings["key"] == "value-of-CROSSDOCK_SHOP_KEY"
     assert found.connections["shop"].webhook_secrets == ("value-of-CROSSDOCK_SHOP_WEBHOOK_SECRET",)
     assert set(found.connections["shop"].referenced) == {"url", "key"}
@@ -80,8 +82,8 @@ MISTAKES = [
     ("price_tolerance_percent = 2", 'price_tolerance_percent = "much"', "channels.portal.price_tolerance_percent", ""),
     ("price_tolerance_percent = 2", "price_tolerance_percent = -2", "channels.portal.price_tolerance_percent", "zero"),
     ('GB = "UK"', 'XX = "UK"', "regions.XX", "XX is no country."),
-    ('EU = ["HAM", "BHX"]', 'EU = ["HAM", "BHY"]', "sourcing.preference.EU", "There is no location BHY."),
-    ('UK = ["BHX", "HAM"]', "", "sourcing.preference", "Orders to the region UK have no location"),
+    ('UK = ["BHX", "HAM", "DSP"]', 'UK = ["BHY", "HAM", "DSP"]', "sourcing.preference.UK", "There is no location BHY."),
+    ('UK = ["BHX", "HAM", "DSP"]', "", "sourcing.preference", "Orders to the region UK have no location"),
     ('erp = "erp" ', 'erp = "sap" ', "cell.erp", "There is no connection sap."),
     ('payments = ["collected"]', 'payments = ["cheque"]', "channels.bazaar.payments[0]", "terms, card, collected"),
     ('payments = ["collected"]', "payments = []", "channels.bazaar.payments", "empty"),

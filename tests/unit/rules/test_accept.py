@@ -14,7 +14,6 @@ from crossdock.model.documents import Address
 from crossdock.model.orders import Order, OrderPlaced, OrderProgress
 from crossdock.model.values import Quantity
 from crossdock.rules.accept import Acceptance, Book, Exposure, decide_acceptance, hold_causes
-from crossdock.rules.book import is_covered
 from crossdock.rules.reasons import ACTIONS, HOLD_CAUSE
 from tests.scenarios.reading import read_table
 from tests.unit.rules.making import ADDRESS, CUSTOMERS, NOW, POLICY, REFERENCE, decide, make_book, make_line, make_order
@@ -209,31 +208,6 @@ def test_a_batch_never_promises_more_than_is_there(quantities: list[int], fulfil
         assert all(left >= 0 for left in book.available.values())
         if found.acknowledgment.state == "accepted":
             assert sum(row[3] for row in found.reservations) == quantity
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from(["BOLT", "PLATE"]), QUANTITIES), min_size=1, max_size=12), st.integers(0, 80),
-    st.integers(0, 1000),
-)  # fmt: skip
-@settings(deadline=None)
-def test_what_was_taken_meanwhile_is_never_promised_again(
-    wishes: list[tuple[str, int]], stock_gone: int, credit_gone: int
-) -> None:
-    earlier, current = make_book(), make_book()
-    current.available = {place: left - min(left, Decimal(stock_gone)) for place, left in current.available.items()}
-    current.credit = {"C1": current.exposure("C1").plus_order(Decimal(credit_gone))}
-    acceptances = []
-    for sku, quantity in wishes:
-        acceptances.append(decide(make_order(f"{sku} {quantity} C62"), book=earlier))
-        earlier.take(acceptances[-1])
-    if not stock_gone and not credit_gone:
-        assert is_covered(acceptances, current, CUSTOMERS)
-    if is_covered(acceptances, current, CUSTOMERS):
-        for acceptance in acceptances:
-            current.take(acceptance)
-        assert all(left >= 0 for left in current.available.values())
-        taken = any(acceptance.credit_amount for acceptance in acceptances)
-        assert not taken or current.exposure("C1").total <= CUSTOMERS["C1"].credit_limit
 
 
 def test_an_account_without_figures_has_used_nothing() -> None:

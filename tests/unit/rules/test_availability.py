@@ -117,6 +117,13 @@ def test_stock_of_a_silent_feed_shrinks_by_what_may_have_been_sold() -> None:
     assert count_promise(item, ANY, silent, TODAY).stale
 
 
+def test_what_a_silent_feed_lost_is_guessed_in_whole_units() -> None:
+    """A channel showed 5,193.1828 m, and another figure of that kind each minute."""
+    cable = plain(goods("CABLE", position("HAM", "100.5"), unit="MTR", sold_per_day=Decimal(7)))
+    shown = {promised(cable, stale={("wms", "HAM"): Decimal(minutes) / 1440}) for minutes in range(1, 200)}
+    assert shown == {"99.5"}
+
+
 def test_blocked_products_are_not_promised_and_discontinued_ones_only_from_stock() -> None:
     stock = goods("BOLT", position("HAM", 4), inbound=(Inbound("HAM", Decimal(9), TODAY),))
     terms = Terms("shop", None, backorder_days=3)

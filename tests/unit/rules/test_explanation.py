@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crossdock.cli.explanation import explain_lines
-from crossdock.ledger.inventory import Holder
+from crossdock.ledger.inventory import Holder, Ordered
 from crossdock.rules.availability import Inbound, Position, Saleable, StaleFeeds, Stocked, Terms, explain_availability
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "availability.md"
@@ -40,11 +40,15 @@ HOLDERS = (
 )  # fmt: skip
 
 
+ORDERED = (Ordered("4711", "HAM", Decimal(1000), date(2026, 3, 6), "erp", NOW),)
+
+
 @pytest.mark.parametrize(
-    ("item", "terms", "stale", "holders"), [(BOLT, SHOP, STALE, HOLDERS), (SET, Terms("portal", None), {}, ())]
+    ("item", "terms", "stale", "holders", "ordered"),
+    [(BOLT, SHOP, STALE, HOLDERS, ORDERED), (SET, Terms("portal", None), {}, (), ())],
 )
 def test_the_worked_examples_are_what_is_printed(
-    item: Saleable, terms: Terms, stale: StaleFeeds, holders: Sequence[Holder]
+    item: Saleable, terms: Terms, stale: StaleFeeds, holders: Sequence[Holder], ordered: Sequence[Ordered]
 ) -> None:
-    printed = "\n".join(explain_lines(explain_availability(item, terms, stale, NOW), holders))
+    printed = "\n".join(explain_lines(explain_availability(item, terms, stale, NOW), holders, ordered))
     assert printed in DOCUMENT.read_text(encoding="utf-8"), printed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 
 import msgspec
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from crossdock.model.errors import Refused
 from crossdock.model.facts import CancellationRequested, FulfilmentShorted
 from crossdock.model.fulfilment import FulfilmentOrder, Shipment, ShippedLine
-from crossdock.model.orders import LineTax, Order, OrderProgress
+from crossdock.model.orders import Allocation, LineProgress, LineTax, Order, OrderProgress
 from crossdock.model.values import Quantity
 from crossdock.policy.plans import Plan, PlannedStep
 from crossdock.rules.decision import Decision, StepView, settled_lines
@@ -242,6 +243,84 @@ def test_goods_without_line_numbers_then_with_them_are_all_taken() -> None:
     assert is_conserved(progress)
 
 
+def test_goods_without_line_numbers_are_counted_for_the_line_that_their_warehouse_was_to_ship() -> None:
+    """Found by a business day (seed 7): Birmingham's bolts were counted for the line that Hamburg was about to ship, so
+    Hamburg's were free again and were released a second time: more than there was on its shelves."""
+    order = decide(make_order("BOLT 7 C62 @ 1.7999, BOLT 14 C62 @ 1.7999", payment="card")).order
+    assert order is not None
+    at = {"1": (Allocation("HAM", Decimal(7)),), "2": ()}
+    lines = tuple(msgspec.structs.replace(line, allocations=at[line.line]) for line in order.lines)
+    order = msgspec.structs.replace(order, lines=lines)
+    progress = OrderProgress("accepted", lines={
+        "1": LineProgress(Decimal(7)), "2": LineProgress(Decimal(14), backordered=Decimal(14)),
+    })  # fmt: skip
+    progress = decide_supply(order, progress, {("BOLT", "BHX"): Decimal(14)}, ("HAM", "BHX"), (), PLAN, ROUTES).progress
+    found = decide_shipment(order, progress, ship("S1", "BHX", 14), (), PLAN, ROUTES)
+    assert [int(each.shipped) for each in found.progress.lines.values()] == [0, 14]
+    assert {(effect.location, effect.quantity) for effect in found.stock} == {("BHX", Decimal(14))}
+    short = FulfilmentShorted(fulfilment_number("CD00000001", "BHX"), "BHX", "BOLT", "2", NOW)
+    missing = decide_short(order, progress, short).progress
+    assert [int(each.backordered) for each in missing.lines.values()] == [0, 2]
+
+
+def test_a_named_line_of_which_part_was_counted_as_shipped_leaves_the_rest_to_its_twin() -> None:
+    """Found by a seed with six orders (10083): Hamburg shipped two without line numbers, one of each line, and both
+    were counted for the first; then it named that line for five more, of which four were left. The fifth was taken off
+    the goods that lay in Birmingham, and what was held in Hamburg for the twin was never given back."""
+    order = decide(make_order("BOLT 8 C62 @ 1.7999, BOLT 1 C62 @ 1.7999", payment="card")).order
+    assert order is not None
+    at = {"1": (Allocation("HAM", Decimal(6)), Allocation("BHX", Decimal(2))), "2": (Allocation("HAM", Decimal(1)),)}
+    lines = tuple(msgspec.structs.replace(line, allocations=at[line.line]) for line in order.lines)
+    order = msgspec.structs.replace(order, lines=lines)
+    progress = OrderProgress("accepted", lines={"1": LineProgress(Decimal(8)), "2": LineProgress(Decimal(1))})
+    progress = decide_shipment(order, progress, ship("S1", "HAM", 2), (), PLAN, ROUTES).progress
+    found = decide_shipment(order, progress, ship("S2", "HAM", 5, "1"), (), PLAN, ROUTES)
+    assert [int(line.shipped) for line in found.progress.lines.values()] == [6, 1]
+    assert sorted((effect.line, int(effect.quantity)) for effect in found.stock) == [("1", 4), ("2", 1)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=2, max_size=4), st.data(),
+)  # fmt: skip
+@settings(deadline=None)
+def test_twins_split_over_two_warehouses_are_shipped_from_where_each_lay(
+    split: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    """Lines of one SKU, each with something at either warehouse, which name no line and ship in any pieces: what is
+    taken off each line at each place is what was reserved for it there, to the unit."""
+    split = [(ham + 1, bhx) for ham, bhx in split]
+    text = ", ".join(f"BOLT {ham + bhx} C62 @ 1.7999" for ham, bhx in split)
+    found = decide(make_order(text, payment="card"))
+    assert found.order is not None
+    given_there = {
+        str(place): {"HAM": ham, "BHX": bhx} for place, (ham, bhx) in enumerate(split, start=1)
+    }  # fmt: skip
+    lines = tuple(
+        msgspec.structs.replace(line, allocations=tuple(
+            Allocation(name, Decimal(count)) for name, count in given_there[line.line].items() if count
+        )) for line in found.order.lines
+    )  # fmt: skip
+    order = msgspec.structs.replace(found.order, lines=lines)
+    progress = OrderProgress("accepted", lines={
+        line.line: LineProgress(line.quantity.value) for line in lines
+    })  # fmt: skip
+    owed = {name: sum(at[name] for at in given_there.values()) for name in ("HAM", "BHX")}
+    taken: dict[str, dict[str, int]] = {line.line: {"HAM": 0, "BHX": 0} for line in lines}
+    number = 0
+    while any(owed.values()):
+        warehouse = data.draw(st.sampled_from([name for name, count in owed.items() if count]))
+        quantity = data.draw(st.integers(1, owed[warehouse]))
+        number += 1
+        decision = decide_shipment(order, progress, ship(f"S{number}", warehouse, quantity), (), PLAN, ROUTES)
+        for effect in decision.stock:
+            taken[effect.line][effect.location] += int(effect.quantity)
+        owed[warehouse] -= quantity
+        progress = decision.progress
+        assert is_conserved(progress)
+    assert taken == given_there
+    assert progress.state == "shipped"
+
+
 def test_a_short_of_a_line_that_was_counted_as_shipped_is_missing_from_its_twin() -> None:
     order, progress = make_accepted()
     progress = decide_shipment(order, progress, ship("S1", "HAM", 65), (), PLAN, ROUTES).progress
@@ -249,6 +328,18 @@ def test_a_short_of_a_line_that_was_counted_as_shipped_is_missing_from_its_twin(
     progress = decide_short(order, progress, short).progress
     assert sum(line.backordered for line in progress.lines.values()) == 2
     assert sum(line.open for line in progress.lines.values()) == 1
+
+
+def test_a_short_that_a_warehouse_tells_again_under_another_number_counts_once() -> None:
+    """A warehouse that was set back told yesterday's messages again: goods that it shipped were owed a second time."""
+    order, progress = make_accepted()
+    short = FulfilmentShorted(fulfilment_number("CD00000001", "HAM"), "HAM", "BOLT", "2", NOW, "1")
+    first = decide_short(order, progress, short)
+    again = decide_short(order, first.progress, short)
+    assert again.progress == first.progress
+    assert not again.stock
+    later = msgspec.structs.replace(short, at=NOW + timedelta(seconds=1))
+    assert decide_short(order, first.progress, later).progress != first.progress
 
 
 def test_what_is_called_back_of_a_line_that_was_counted_as_shipped_is_cancelled_at_its_twin() -> None:

@@ -10,7 +10,8 @@ from typing import Any, Final
 from crossdock.connectors.tryton.client import TrytonClient
 from crossdock.connectors.tryton.translate import CENT
 from crossdock.kit.connector import LiveAccount
-from crossdock.model.errors import Invalid
+from crossdock.model.errors import Invalid, Refused
+from crossdock.model.orders import Order
 
 BLOCKED: Final = "Blocked"
 _FIELDS: Final = ("customer_currency", "credit_limit_amount", "receivable", "categories")
@@ -26,6 +27,27 @@ async def read_account(client: TrytonClient, code: str) -> LiveAccount:
     currencies = await client.rows(None, "currency.currency", [["id", "=", party["customer_currency"]]], ("rate",))
     marks = await client.rows(None, "party.category", [["id", "in", party["categories"]]], ("name",))
     return account_of(party, currencies[0]["rate"], [row["name"] for row in marks], as_of)
+
+
+async def check_credit(client: TrytonClient, order: Order) -> None:
+    """Raises Refused `erp_credit_limit` where Tryton's own figures leave no room for the order.
+
+    Tryton counts what is owed and what is ordered; its own sentence calls the order's amount the excess.
+    """
+    fields = ("credit_limit_amount", "credit_amount")
+    parties = await client.rows(None, "party.party", [["code", "=", order.customer]], fields, 1)
+    currencies = await client.rows(None, "currency.currency", [["code", "=", order.currency]], ("rate",))
+    if not order.customer or not parties or not currencies or parties[0]["credit_limit_amount"] is None:
+        return
+    limit = _converted(parties[0]["credit_limit_amount"], currencies[0]["rate"])
+    used = _converted(parties[0]["credit_amount"], currencies[0]["rate"])
+    if used + order.net.amount > limit:
+        raise Refused(
+            "erp_credit_limit",
+            f"In Tryton {order.customer} has used {used} of {limit} {order.currency} of credit; this order takes"
+            f" {order.net.amount} more.",
+            next_action="Raise the limit in Tryton or wait for a payment, then release the order.",
+        )  # fmt: skip
 
 
 def account_of(party: Mapping[str, Any], rate: Decimal, categories: list[str], as_of: datetime) -> LiveAccount:

@@ -23,6 +23,8 @@ _READS: Final = frozenset({"read", "search", "search_read", "get_preferences"})
 # Each invoice of a batch may warn, one after the other.
 _WARNINGS_MAX: Final = 50
 FAILED: Final = "erp_failed"
+REFUSED: Final = "erp_refused"
+_ARCHIVED_TOO: Final = {"active_test": False}
 # Warnings that a person would confirm: the region of delivery, not the product, decides our taxes.
 _CONFIRMED: Final = (".invoice_taxes",)
 
@@ -55,17 +57,22 @@ class WarehouseRef:
     id: int
     storage: int
     output: int
+    input: int
 
 
 @dataclass(slots=True)
 class References:
-    """Tryton's ids by our codes; read once, and again when a code is not among them."""
+    """Tryton's ids by our codes; read once, and again when a code is not among them.
+
+    `withdrawn` is what it has and does not sell (to): "product <SKU>" or "customer <code>" -> "archived" or "unsold".
+    """
 
     parties: dict[str, PartyRef] = field(default_factory=dict)
     products: dict[str, tuple[int, int]] = field(default_factory=dict)
     currencies: dict[str, int] = field(default_factory=dict)
     taxes: dict[str, int] = field(default_factory=dict)
     warehouses: dict[str, WarehouseRef] = field(default_factory=dict)
+    withdrawn: dict[str, str] = field(default_factory=dict)
 
 
 class TrytonClient:
@@ -123,26 +130,41 @@ class TrytonClient:
         first_address: dict[int, int] = {}
         for row in addresses:
             first_address.setdefault(row["party"], row["id"])
-        parties = await self.rows(None, "party.party", [["code", "!=", None]], ["code", "customer_payment_term"])
-        products = await self.rows(None, "product.product", [["code", "!=", None]], ["code", "default_uom"])
+        named = [["code", "!=", None]]
+        parties = await self.rows(
+            None, "party.party", named, ["code", "customer_payment_term", "active"], context=_ARCHIVED_TOO
+        )
+        products = await self.rows(
+            None, "product.product", named, ["code", "default_uom", "active", "template.active", "salable"],
+            context=_ARCHIVED_TOO,
+        )  # fmt: skip
+        archived = [
+            *(f"customer {row['code']}" for row in parties if not row["active"]),
+            *(f"product {row['code']}" for row in products if not _is_active(row)),
+        ]
+        unsold = [f"product {row['code']}" for row in products if _is_active(row) and not row["salable"]]
         currencies = await self.rows(None, "currency.currency", [], ["code"])
         taxes = await self.rows(None, "account.tax", [], ["name"])
         warehouses = await self.rows(
             None, "stock.location", [["type", "=", "warehouse"], ["code", "!=", None]],
-            ["code", "storage_location", "output_location"],
+            ["code", "storage_location", "output_location", "input_location"],
         )  # fmt: skip
         return References(
             parties={
                 row["code"]: PartyRef(row["id"], first_address[row["id"]], row["customer_payment_term"])
-                for row in parties if row["id"] in first_address
+                for row in parties if row["active"] and row["id"] in first_address
             },
-            products={row["code"]: (row["id"], row["default_uom"]) for row in products},
+            products={
+                row["code"]: (row["id"], row["default_uom"]) for row in products if _is_active(row) and row["salable"]
+            },
             currencies={row["code"]: row["id"] for row in currencies},
             taxes={row["name"]: row["id"] for row in taxes},
             warehouses={
-                row["code"]: WarehouseRef(row["id"], row["storage_location"], row["output_location"])
-                for row in warehouses
+                row["code"]: WarehouseRef(
+                    row["id"], row["storage_location"], row["output_location"], row["input_location"]
+                ) for row in warehouses
             },
+            withdrawn=dict.fromkeys(archived, "archived") | dict.fromkeys(unsold, "unsold"),
         )  # fmt: skip
 
     async def _signed_in(
@@ -202,6 +224,11 @@ class TrytonClient:
         return decoded
 
 
+def _is_active(product: Mapping[str, Any]) -> bool:
+    """An archived template takes its variants along, which do not say so themselves."""
+    return bool(product["active"] and product["template."]["active"])
+
+
 def raise_error(error: Sequence[Any], method: str) -> None:
     """Tryton's error table. An error means that it rolled back, so nothing was done by this call."""
     kind, details = str(error[0]), error[1] if len(error) > 1 else ""
@@ -209,7 +236,10 @@ def raise_error(error: Sequence[Any], method: str) -> None:
     if kind == "UserWarning":
         raise UserWarned(first, str(details[1]) if len(details) > 1 else first)
     if kind == "UserError":
-        raise Refused("erp_refused", first, detail=method, next_action="Mend it in Tryton, then release the order.")
+        more = str(details[1]) if isinstance(details, list) and len(details) > 1 else ""
+        raise Refused(
+            REFUSED, first, detail=f"{method} {more}".strip(), next_action="Mend it in Tryton, then release the order."
+        )
     raise Unavailable(FAILED, "Tryton could not do it this time.", detail=f"{method}: {str(error)[:500]}")
 
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from crossdock.connectors.tryton.client import TrytonClient
+from crossdock.connectors.tryton.supply import read_coming
 from crossdock.connectors.tryton.translate import (
     UNIT_OF_SYMBOL,
     address_of,
@@ -127,7 +128,8 @@ async def read_stock(client: TrytonClient, connection: str, cursor: str) -> Page
     balances = await _count(client, warehouse, [["code", "!=", None]], as_of)
     # A warehouse without any stock is one that nobody uses, such as the one that Tryton makes by itself.
     used = any(value for _, value, _ in balances)
-    facts = [balances_fact(connection, codes[index], balances, as_of)] if used else []
+    coming = await read_coming(client, references.warehouses[codes[index]].input) if used else {}
+    facts = [balances_fact(connection, codes[index], balances, coming, as_of)] if used else []
     last = index + 1 == len(codes)
     return Page(facts, codes[0] if last else codes[index + 1], more=not last)
 
@@ -145,8 +147,10 @@ async def read_balances(client: TrytonClient, location: str, skus: Sequence[str]
 async def _count(
     client: TrytonClient, warehouse: int, domain: list[Any], as_of: datetime
 ) -> list[tuple[str, Decimal, str]]:
-    """(SKU, on hand, unit) at a warehouse; below zero Tryton has sold more than it counted, so nothing is there."""
+    """(SKU, on hand, unit) at a warehouse, of what stands on shelves, so not of kits; below zero Tryton has sold more
+    than it counted, so nothing is there."""
     context = {"locations": [warehouse], "with_childs": True, "stock_date_end": as_of.date()}
+    domain = [*domain, ["type", "=", "goods"]]
     rows = await client.rows(None, "product.product", domain, ["code", "quantity", "default_uom"], context=context)
     symbols = await _names(client, "product.uom", "symbol")
     return [

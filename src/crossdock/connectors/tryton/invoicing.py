@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ from crossdock.kit.http import Recorder
 from crossdock.model.errors import CrossdockError, Refused, Unavailable
 from crossdock.model.fulfilment import ShipmentPart
 
-_INVOICE_FIELDS: Final = ("number", "reference", "state", "untaxed_amount", "tax_amount", "taxes")
+_INVOICE_FIELDS: Final = ("number", "reference", "state", "untaxed_amount", "tax_amount", "create_date")
+_HELD_FIELDS: Final = (*_INVOICE_FIELDS, "taxes.tax", "taxes.amount", "lines.stock_moves.shipment")
 Row = dict[str, Any]
 
 
@@ -26,7 +28,7 @@ class Booking:
     call: Call
     part: ShipmentPart
     shipment: Row = field(default_factory=dict)
-    sale: int = 0
+    sale: Row = field(default_factory=dict)
     wanted: Mapping[int, Decimal] = field(default_factory=dict)
     invoice: Row = field(default_factory=dict)
     error: CrossdockError | None = None
@@ -39,7 +41,7 @@ async def book_invoices(client: TrytonClient, bookings: Sequence[Booking]) -> No
     calls = [booking.call for booking in bookings]
     shipments = [booking.shipment["id"] for booking in bookings]
     found = await invoices_of(client, calls, shipments)
-    missing = [booking.sale for booking in bookings if booking.shipment["id"] not in found]
+    missing = [booking.sale["id"] for booking in bookings if booking.shipment["id"] not in found]
     if missing:
         await client.call(calls, "model.sale.sale.process", missing)
         found = await invoices_of(client, calls, shipments)
@@ -58,22 +60,16 @@ async def book_invoices(client: TrytonClient, bookings: Sequence[Booking]) -> No
 async def invoices_of(client: TrytonClient, recorder: Recorder, shipments: Sequence[int]) -> dict[int, Row]:
     """Shipment -> its invoice, with the `shipments` that it holds."""
     origins = [f"stock.shipment.out,{shipment}" for shipment in shipments]
-    moves = await client.rows(recorder, "stock.move", [["shipment", "in", origins]], ["shipment", "invoice_lines"])
-    shipment_of = {
-        line: int(str(move["shipment"]).partition(",")[2]) for move in moves for line in move["invoice_lines"]
-    }
-    if not shipment_of:
-        return {}
-    domain = [["id", "in", sorted(shipment_of)], ["invoice.state", "!=", "cancelled"]]
-    lines = await client.rows(recorder, "account.invoice.line", domain, ["invoice"])
-    held: dict[int, set[int]] = {}
-    for line in lines:
-        held.setdefault(line["invoice"], set()).add(shipment_of[line["id"]])
-    invoices = await client.rows(recorder, "account.invoice", [["id", "in", sorted(held)]], _INVOICE_FIELDS)
-    return {
-        shipment: {**invoice, "shipments": held[invoice["id"]]}
-        for invoice in reversed(invoices) for shipment in held[invoice["id"]]
-    }  # fmt: skip
+    domain = [["lines.stock_moves.shipment", "in", origins], ["state", "!=", "cancelled"]]
+    invoices = await client.rows(recorder, "account.invoice", domain, _HELD_FIELDS)
+    found: dict[int, Row] = {}
+    for invoice in reversed(invoices):
+        held = {
+            int(str(move["shipment"]).partition(",")[2])
+            for line in invoice["lines."] for move in line["stock_moves."] if move["shipment"]
+        }  # fmt: skip
+        found |= {shipment: {**invoice, "shipments": held} for shipment in held}
+    return found
 
 
 async def _post(client: TrytonClient, bookings: Sequence[Booking]) -> None:
@@ -83,11 +79,10 @@ async def _post(client: TrytonClient, bookings: Sequence[Booking]) -> None:
         calls = [booking.call for booking in open_]
         ids = [booking.invoice["id"] for booking in open_]
         references = await client.ensure_references()
-        rows = await client.rows(calls, "account.invoice.tax", [["invoice", "in", ids]], ["invoice", "tax", "amount"])
         changes: list[Any] = []
         for booking in open_:
             values: dict[str, Any] = {"reference": booking.part.shipment}
-            taxes = _tax_changes(booking, [row for row in rows if row["invoice"] == booking.invoice["id"]], references)
+            taxes = _tax_changes(booking, references)
             if taxes:
                 values["taxes"] = taxes
             changes += [[booking.invoice["id"]], values]
@@ -104,7 +99,7 @@ async def _post(client: TrytonClient, bookings: Sequence[Booking]) -> None:
             )
 
 
-def _tax_changes(booking: Booking, rows: Sequence[Row], references: References) -> list[Any]:
+def _tax_changes(booking: Booking, references: References) -> list[Any]:
     """Per tax code the part's own amount: the parts of an order add up to its tax, which rounding each would not."""
     wanted: dict[int, Decimal] = {}
     for line in booking.part.lines:
@@ -113,7 +108,7 @@ def _tax_changes(booking: Booking, rows: Sequence[Row], references: References) 
             wanted[tax] = wanted.get(tax, Decimal(0)) + line.tax
     return [
         ["write", [row["id"]], {"amount": wanted[row["tax"]]}]
-        for row in rows if row["tax"] in wanted and row["amount"] != wanted[row["tax"]]
+        for row in booking.invoice["taxes."] if row["tax"] in wanted and row["amount"] != wanted[row["tax"]]
     ]  # fmt: skip
 
 
@@ -122,4 +117,12 @@ def done_of(shipment: Mapping[str, Any], invoice: Mapping[str, Any]) -> Done:
         "invoice": invoice["number"], "shipment": shipment["number"], "net": str(invoice["untaxed_amount"]),
         "tax": str(invoice["tax_amount"]),
     }  # fmt: skip
-    return Done(msgspec.json.encode(result), invoice["number"] or "")
+    return Done(msgspec.json.encode(result), invoice["number"] or "", _booked_at(invoice))
+
+
+def _booked_at(invoice: Mapping[str, Any]) -> datetime:
+    """Tryton begins the transaction that makes the invoice after it has committed the goods issue: by then the issue is
+    in its books. The times that it keeps on the shipment and its moves are those at which that transaction began; a
+    balance that was counted before its end has them not."""
+    made_at: datetime = invoice["create_date"]
+    return made_at.replace(tzinfo=UTC)

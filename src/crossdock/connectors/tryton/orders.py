@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from crossdock.connectors.tryton.client import TrytonClient, may_be_one
-from crossdock.connectors.tryton.translate import check_totals, sale_row, taxes_of
+from crossdock.connectors.tryton.accounts import check_credit
+from crossdock.connectors.tryton.client import REFUSED, TrytonClient, may_be_one
+from crossdock.connectors.tryton.translate import check_totals, sale_parts, sale_row, sum_taxes, taxes_of
 from crossdock.kit.connector import Call, Done
 from crossdock.model.errors import CrossdockError, Refused, Unavailable
+from crossdock.model.orders import LineTax
 
 SALE_FIELDS: Final = ("reference", "number", "state", "untaxed_amount", "tax_amount", "total_amount")
 _PLACED: Final = ("processing", "done")
@@ -28,14 +30,34 @@ async def place_orders(client: TrytonClient, calls: Sequence[Call]) -> Sequence[
         try:
             answers += await _place(client, [call])
         except CrossdockError as error:
-            answers.append(error)
+            answers.append(await _explain(client, call, error))
     return answers
 
 
+async def _explain(client: TrytonClient, call: Call, error: CrossdockError) -> CrossdockError:
+    """What a person can act upon, where Tryton's own words name fields and domains. What it refused is not there, so to
+    ask is harmless; where nothing is found, its words stand."""
+    if error.code != REFUSED:
+        return error
+    try:
+        sale_row(call.order, taxes_of(call), await client.ensure_references(again=True))
+        await check_credit(client, call.order)
+    except Refused as found:
+        found.detail = found.detail or f"{error.message} {error.detail}"
+        return found
+    except CrossdockError:
+        return error
+    return error
+
+
 async def find_order(client: TrytonClient, call: Call) -> Done | None:
+    """A worker may have died between the sale and its tax: what is found gets ours too."""
     sales = await _sales(client, [call])
     found = [sale for sale in sales if sale["state"] in _PLACED]
-    return _placed(found[0]) if found else None
+    if not found:
+        return None
+    await _write_tax(client, [call], [taxes_of(call)], {call.number: found[0]})
+    return _placed(found[0])
 
 
 async def cancel_order(client: TrytonClient, call: Call) -> Done:
@@ -73,26 +95,62 @@ async def find_cancellation(client: TrytonClient, call: Call) -> Done | None:
 
 async def _place(client: TrytonClient, calls: Sequence[Call]) -> list[Done | CrossdockError]:
     references = await client.ensure_references()
-    known = {line.sku for call in calls for line in call.order.lines} <= references.products.keys()
+    skus = {part.sku for call in calls for line in call.order.lines for part in sale_parts(line, 0)}
+    known = skus <= references.products.keys()
     if not known or not {call.order.customer for call in calls if call.order.customer} <= references.parties.keys():
         references = await client.ensure_references(again=True)
     taxes = [taxes_of(call) for call in calls]
-    existing = {sale["reference"] for sale in await _sales(client, calls)}
+    found = await _sales(client, calls)
+    existing = {sale["reference"] for sale in found}
     missing = [
         sale_row(call.order, tax, references)
         for call, tax in zip(calls, taxes, strict=True) if call.number not in existing
     ]  # fmt: skip
     if missing:
         await client.call(calls, "model.sale.sale.create", missing)
-    sales = await _only_eldest(client, calls, await _sales(client, calls))
+        found = await _sales(client, calls)
+    sales = await _only_eldest(client, calls, found)
     for call, tax in zip(calls, taxes, strict=True):
         check_totals(call.order, tax, sales[call.number])
-    for state, button in (("draft", "quote"), ("quotation", "confirm"), ("confirmed", "process")):
-        due = [sale["id"] for sale in sales.values() if sale["state"] == state]
+    for state, button, after in (("draft", "quote", "quotation"), ("quotation", "confirm", "confirmed")):
+        due = [sale for sale in sales.values() if sale["state"] == state]
         if due:
-            await client.call(calls, f"model.sale.sale.{button}", due)
-            sales = {sale["reference"]: sale for sale in await _sales(client, calls) if sale["id"] in _ids(sales)}
+            await client.call(calls, f"model.sale.sale.{button}", [sale["id"] for sale in due])
+            for sale in due:
+                sale["state"] = after
+    # What is confirmed Tryton processes by itself, in a transaction of its own that can be missing.
+    sales = await _again(client, calls, sales)
+    await _write_tax(client, calls, taxes, sales)
+    unfinished = [sale["id"] for sale in sales.values() if sale["state"] == "confirmed"]
+    if unfinished:
+        await client.call(calls, "model.sale.sale.process", unfinished)
+        sales = await _again(client, calls, sales)
     return [_outcome(sales[call.number]) for call in calls]
+
+
+async def _again(
+    client: TrytonClient, calls: Sequence[Call], sales: Mapping[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The same sales as they are now."""
+    ids = {sale["id"] for sale in sales.values()}
+    return {sale["reference"]: sale for sale in await _sales(client, calls) if sale["id"] in ids}
+
+
+async def _write_tax(
+    client: TrytonClient, calls: Sequence[Call], taxes: Sequence[Mapping[str, LineTax] | None],
+    sales: Mapping[str, dict[str, Any]],
+) -> None:  # fmt: skip
+    """Tryton keeps a confirmed sale's totals as it reckoned them: the tax becomes the engine's to the cent."""
+    changes: list[Any] = []
+    for call, tax in zip(calls, taxes, strict=True):
+        sale = sales[call.number]
+        amount = sum_taxes(tax)
+        if sale["state"] in ("confirmed", "processing") and amount is not None and amount != sale["tax_amount"]:
+            sale["tax_amount"], sale["total_amount"] = amount, sale["untaxed_amount"] + amount
+            kept = {"tax_amount_cache": amount, "total_amount_cache": sale["total_amount"]}
+            changes += [[sale["id"]], kept]
+    if changes:
+        await client.call(calls, "model.sale.sale.write", *changes)
 
 
 async def _only_eldest(
@@ -158,10 +216,6 @@ async def _set_aside(client: TrytonClient, call: Call, sale: int) -> None:
     )
     if not left:
         await client.call(call, "model.sale.sale.write", [sale], {"reference": f"{call.number}/cancelled"})
-
-
-def _ids(sales: dict[str, dict[str, Any]]) -> set[int]:
-    return {sale["id"] for sale in sales.values()}
 
 
 def _outcome(sale: dict[str, Any]) -> Done | CrossdockError:

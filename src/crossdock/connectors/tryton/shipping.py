@@ -17,14 +17,20 @@ import msgspec
 
 from crossdock.connectors.tryton.client import TrytonClient, WarehouseRef, may_be_one
 from crossdock.connectors.tryton.invoicing import Booking, Row, book_invoices, done_of, invoices_of
-from crossdock.connectors.tryton.translate import quantity_of, wire_quantity
+from crossdock.connectors.tryton.translate import quantity_of, sale_parts, wire_quantity
 from crossdock.kit.connector import Call, Done
 from crossdock.model.errors import CrossdockError, Misconfigured, Refused, Unavailable
 from crossdock.model.fulfilment import ShipmentPart
 
 _SHIPMENT: Final = "stock.shipment.out"
 _SHIPMENT_FIELDS: Final = ("number", "reference", "state", "_timestamp")
-_MOVE_FIELDS: Final = ("origin", "quantity", "shipment", "state", "invoice_lines")
+# All that a part's way begins with, in one question: its sale, the lines of that, and what was or will be shipped.
+_SALE_FIELDS: Final = (
+    "reference", "lines.sequence", "lines.type",
+    *(f"shipments.{name}" for name in (*_SHIPMENT_FIELDS, "warehouse", "warehouse_storage", "warehouse_output")),
+    *(f"shipments.moves.{name}" for name in ("origin", "quantity", "state", "from_location", "invoice_lines")),
+)  # fmt: skip
+_LINE: Final = "sale.line,"
 # State -> the button that is due and the state that it leads to, in the order of the work.
 _NEXT: Final[Mapping[str, tuple[str, str]]] = {
     "draft": ("wait", "waiting"), "waiting": ("assign_force", "assigned"), "assigned": ("pack", "packed"),
@@ -84,34 +90,51 @@ async def _ship_together(client: TrytonClient, calls: Sequence[Call]) -> list[Do
     async with AsyncExitStack() as stack:
         for number in sorted({call.number for call in calls}):
             await stack.enter_async_context(client.lock(number))
-        await _find_shipments(client, bookings)
+        await _find_sales(client, bookings)
         await _take_over(client, bookings)
         await _drive(client, bookings)
         await book_invoices(client, _good(bookings))
     return [booking.error or done_of(booking.shipment, booking.invoice) for booking in bookings]
 
 
-async def _find_shipments(client: TrytonClient, bookings: Sequence[Booking]) -> None:
-    """Those of an earlier attempt, by our shipment number; and the sale of each."""
-    numbers = [booking.part.shipment for booking in bookings]
-    found = await client.rows(_calls(bookings), _SHIPMENT, [["reference", "in", numbers]], _SHIPMENT_FIELDS)
-    shipments = {row["reference"]: row for row in reversed(found)}
-    domain = [
-        ["reference", "in", sorted({booking.call.number for booking in bookings})],
-        ["state", "in", ["confirmed", "processing", "done"]],
-    ]  # fmt: skip
-    sales = {
-        row["reference"]: row["id"]
-        for row in reversed(await client.rows(_calls(bookings), "sale.sale", domain, ["reference"]))
-    }
+async def _find_sales(client: TrytonClient, bookings: Sequence[Booking]) -> None:
+    """The sale of each, and its shipment where an earlier attempt came so far, by our shipment number."""
+    sales = await _read_sales(client, bookings)
     for booking in bookings:
-        booking.shipment = shipments.get(booking.part.shipment, {})
-        booking.sale = sales.get(booking.call.number, 0)
+        booking.sale = sales.get(booking.call.number, {})
+        booking.shipment = next(
+            (row for row in _shipments(booking.sale) if row["reference"] == booking.part.shipment), {}
+        )
         if not booking.sale:
             booking.error = Refused(
                 "erp_sale_missing", f"Tryton has no confirmed sale for order {booking.call.number}.",
                 next_action="Place the order in Tryton first.",
             )  # fmt: skip
+
+
+async def _read_sales(client: TrytonClient, bookings: Sequence[Booking]) -> dict[str, Row]:
+    """Order number -> its eldest confirmed sale."""
+    domain = [
+        ["reference", "in", sorted({booking.call.number for booking in bookings})],
+        ["state", "in", ["confirmed", "processing", "done"]],
+    ]  # fmt: skip
+    rows = await client.rows(_calls(bookings), "sale.sale", domain, _SALE_FIELDS)
+    return {row["reference"]: row for row in reversed(rows)}
+
+
+def _shipments(sale: Row) -> list[Row]:
+    return list(sale.get("shipments.", ()))
+
+
+def _moves(shipment: Row) -> list[Row]:
+    """Those of the sale's own lines that count; a warehouse with a gate of its own has others to get goods there."""
+    return [
+        move for move in shipment["moves."] if str(move["origin"]).startswith(_LINE) and move["state"] != "cancelled"
+    ]  # fmt: skip
+
+
+def _line_of(move: Row) -> int:
+    return int(str(move["origin"]).removeprefix(_LINE))
 
 
 async def _take_over(client: TrytonClient, bookings: Sequence[Booking]) -> None:
@@ -121,128 +144,128 @@ async def _take_over(client: TrytonClient, bookings: Sequence[Booking]) -> None:
     for booking in new:
         if booking.part.warehouse not in warehouses:
             booking.error = Misconfigured("erp_warehouse_unknown", f"Tryton has no warehouse {booking.part.warehouse}.")
-    sale_of = await _read_wanted(client, new)
-    moves = await _find_waiting(client, new, sale_of)
-    new = _good(new)
-    if not new:
-        return
-    waiting = [booking.shipment["id"] for booking in new if booking.shipment["state"] == "waiting"]
-    if waiting:
-        await client.call(_calls(new), f"model.{_SHIPMENT}.draft", waiting)
-    ids = [booking.shipment["id"] for booking in new]
-    drafts = {
-        row["id"]: row for row in await client.rows(_calls(new), _SHIPMENT, [["id", "in", ids]], _SHIPMENT_FIELDS)
-    }
+        else:
+            _reckon_wanted(booking)
+    await _find_waiting(client, _good(new))
+    await _put_back(client, [
+        booking for booking in _good(new) if not _stays(booking.shipment, warehouses[booking.part.warehouse])
+    ])  # fmt: skip
     changes: list[Any] = []
     stamps: dict[str, Any] = {}
-    for booking in new:
-        draft = drafts.get(booking.shipment["id"])
-        if draft is None or draft["reference"]:
-            booking.error = _taken()
-            continue
-        booking.shipment = draft
-        warehouse = warehouses[booking.part.warehouse]
-        changes += [[draft["id"]], _cut_down(booking, moves[draft["id"]], warehouse)]
-        stamps[f"{_SHIPMENT},{draft['id']}"] = draft["_timestamp"]
+    for booking in _good(new):
+        row = booking.shipment
+        changes += [[row["id"]], _cut_down(booking, warehouses[booking.part.warehouse])]
+        stamps[f"{_SHIPMENT},{row['id']}"] = row["_timestamp"]
     if changes:
         context = {"_timestamp": stamps}
-        await client.call(_calls(new), f"model.{_SHIPMENT}.write", *changes, context=context)
+        await client.call(_calls(_good(new)), f"model.{_SHIPMENT}.write", *changes, context=context)
 
 
-def _cut_down(booking: Booking, moves: Sequence[Row], warehouse: WarehouseRef) -> dict[str, Any]:
-    changes: list[Any] = []
-    for move in moves:
-        if move["line"] in booking.wanted:
-            count = wire_quantity(booking.wanted[move["line"]])
-            changes.append(["write", [move["id"]], {"quantity": count, "from_location": warehouse.output}])
-    dropped = [move["id"] for move in moves if move["line"] not in booking.wanted]
+def _stays(shipment: Row, warehouse: WarehouseRef) -> bool:
+    """Whether Tryton lets it be changed as it waits: it leaves from there, and straight from the shelves."""
+    straight = shipment["warehouse_storage"] == shipment["warehouse_output"] == warehouse.output
+    return bool(straight and shipment["warehouse"] == warehouse.id)
+
+
+async def _put_back(client: TrytonClient, bookings: Sequence[Booking]) -> None:
+    """To drafts, which may go to another warehouse and have no moves of goods to the gate."""
+    waiting = [booking.shipment["id"] for booking in bookings if booking.shipment["state"] == "waiting"]
+    if not waiting:
+        return
+    calls = _calls(bookings)
+    await client.call(calls, f"model.{_SHIPMENT}.draft", waiting)
+    rows = await client.rows(calls, _SHIPMENT, [["id", "in", waiting]], _SHIPMENT_FIELDS)
+    drafts = {row["id"]: row for row in rows}
+    for booking in bookings:
+        draft = drafts.get(booking.shipment["id"], booking.shipment)
+        if draft["reference"]:
+            booking.error = _taken()
+        booking.shipment |= draft
+
+
+def _cut_down(booking: Booking, warehouse: WarehouseRef) -> dict[str, Any]:
+    """Only what changes: where all that waits has left at once, Tryton need not check its moves again."""
+    moves: list[Any] = []
+    dropped = []
+    for move in _moves(booking.shipment):
+        wanted = booking.wanted.get(_line_of(move))
+        if wanted is None:
+            dropped.append(move["id"])
+        elif quantity_of(move["quantity"]) != wanted or move["from_location"] != warehouse.output:
+            changed = {"quantity": wire_quantity(wanted), "from_location": warehouse.output}
+            moves.append(["write", [move["id"]], changed])
     if dropped:
-        changes.append(["delete", dropped])
-    return {
-        "reference": booking.part.shipment, "warehouse": warehouse.id, "warehouse_storage": warehouse.storage,
-        "warehouse_output": warehouse.output, "moves": changes,
-    }  # fmt: skip
+        moves.append(["delete", dropped])
+    changes: dict[str, Any] = {"reference": booking.part.shipment}
+    if moves:
+        changes["moves"] = moves
+    if not _stays(booking.shipment, warehouse):
+        changes |= {
+            "warehouse": warehouse.id, "warehouse_storage": warehouse.storage, "warehouse_output": warehouse.output,
+        }  # fmt: skip
+    return changes
 
 
-async def _read_wanted(client: TrytonClient, bookings: Sequence[Booking]) -> dict[int, int]:
-    """Sale line -> quantity of each part. Sale lines stand in the order of ours. Returns the sale of every line."""
-    good = _good(bookings)
-    if not good:
-        return {}
-    domain = [["sale", "in", [booking.sale for booking in good]], ["type", "=", "line"]]
-    rows = await client.rows(_calls(good), "sale.line", domain, ["sale", "sequence"])
-    line_ids = {(row["sale"], row["sequence"]): row["id"] for row in rows}
-    for booking in good:
-        places = {line.line: place for place, line in enumerate(booking.call.order.lines, start=1)}
-        wanted: dict[int, Decimal] = {}
-        for line in booking.part.lines:
-            line_id = line_ids.get((booking.sale, places.get(line.line)))
-            if line_id is None:
-                booking.error = Refused(
-                    "erp_line_missing", f"The sale in Tryton has no line {line.line} any more.",
-                    next_action="Look at the sale in Tryton: what left the warehouse must be on it.",
-                )  # fmt: skip
-                break
-            wanted[line_id] = wanted.get(line_id, Decimal(0)) + line.quantity.value
-        booking.wanted = wanted
-    return {row["id"]: row["sale"] for row in rows}
+def _reckon_wanted(booking: Booking) -> None:
+    """Sale line -> quantity of the part. Sale lines stand in the order of ours."""
+    line_ids = {row["sequence"]: row["id"] for row in booking.sale["lines."] if row["type"] == "line"}
+    ordered = enumerate(booking.call.order.lines, start=1)
+    parts = {line.line: sale_parts(line, place) for place, line in ordered}
+    wanted: dict[int, Decimal] = {}
+    for line in booking.part.lines:
+        found = [
+            (line_ids.get(part.sequence, 0), part.per_unit * line.quantity.value) for part in parts.get(line.line, ())
+        ]
+        if not found or not all(line_id for line_id, _ in found):
+            booking.error = Refused(
+                "erp_line_missing", f"The sale in Tryton has no line {line.line} any more.",
+                next_action="Look at the sale in Tryton: what left the warehouse must be on it.",
+            )  # fmt: skip
+            return
+        for line_id, quantity in found:
+            wanted[line_id] = wanted.get(line_id, Decimal(0)) + quantity
+    booking.wanted = wanted
 
 
-async def _find_waiting(
-    client: TrytonClient, bookings: Sequence[Booking], sale_of: Mapping[int, int]
-) -> dict[int, list[Row]]:
+async def _find_waiting(client: TrytonClient, bookings: Sequence[Booking]) -> None:
     """Find the open shipment that holds each part; Tryton is asked once to make those that are missing.
 
     It is asked, too, where something left that is on no invoice yet (Tryton ended between its two transactions): that
-    would go onto one invoice with the part. Returns the moves by shipment.
+    would go onto one invoice with the part.
     """
-    found: dict[int, list[Row]] = {}
-    for attempt in range(2):
-        missing = [booking for booking in _good(bookings) if not booking.shipment]
-        if not missing:
-            break
-        sales = [booking.sale for booking in missing]
-        domain = [
-            ["origin.sale", "in", sales, "sale.line"], ["state", "in", ["draft", "assigned", "done"]],
-            ["shipment", "!=", None],
-        ]  # fmt: skip
-        moves = await client.rows(_calls(missing), "stock.move", domain, _MOVE_FIELDS)
-        found |= _by_shipment(moves)
-        shipments = await client.rows(_calls(missing), _SHIPMENT, [["id", "in", sorted(found)]], _SHIPMENT_FIELDS)
-        busy = {
-            sale_of.get(found[row["id"]][0]["line"]) for row in shipments
-            if row["reference"] and row["state"] not in ("done", "cancelled")
-        }  # fmt: skip
-        owing = {sale_of.get(move["line"]) for move in moves if move["state"] == "done" and not move["invoice_lines"]}
-        free = [row for row in shipments if not row["reference"] and row["state"] in ("draft", "waiting")]
-        for booking in missing:
-            if booking.sale in busy:
-                booking.error = _taken()
-            elif booking.sale not in owing or attempt:
-                booking.shipment = next((row for row in free if _holds(found[row["id"]], booking.wanted)), {})
-        again = [booking.sale for booking in _good(missing) if not booking.shipment]
-        if again and attempt == 0:
-            await client.call(_calls(missing), "model.sale.sale.process", again)
-    for booking in _good(bookings):
-        if not booking.shipment:
+    for booking in bookings:
+        _choose_waiting(booking, invoiced_only=True)
+    missing = [booking for booking in _good(bookings) if not booking.shipment]
+    if not missing:
+        return
+    sales = [booking.sale["id"] for booking in missing]
+    await client.call(_calls(missing), "model.sale.sale.process", sales)
+    again = await _read_sales(client, missing)
+    for booking in missing:
+        booking.sale = again.get(booking.call.number, booking.sale)
+        _choose_waiting(booking, invoiced_only=False)
+        if booking.error is None and not booking.shipment:
             booking.error = Unavailable(
                 "erp_nothing_waiting", "Tryton has no open shipment that holds what left the warehouse."
             )
-    return found
 
 
-def _by_shipment(moves: Sequence[Row]) -> dict[int, list[Row]]:
-    found: dict[int, list[Row]] = {}
-    for move in moves:
-        owner, _, number = str(move["shipment"]).partition(",")
-        move["line"] = int(str(move["origin"]).partition(",")[2])
-        if owner == _SHIPMENT:
-            found.setdefault(int(number), []).append(move)
-    return found
+def _choose_waiting(booking: Booking, *, invoiced_only: bool) -> None:
+    shipments = _shipments(booking.sale)
+    if any(row["reference"] and row["state"] not in ("done", "cancelled") for row in shipments):
+        booking.error = _taken()
+        return
+    owing = any(
+        move["state"] == "done" and not move["invoice_lines"] for row in shipments for move in _moves(row)
+    )  # fmt: skip
+    if owing and invoiced_only:
+        return
+    free = [row for row in shipments if not row["reference"] and row["state"] in ("draft", "waiting")]
+    booking.shipment = next((row for row in free if _holds(_moves(row), booking.wanted)), {})
 
 
 def _holds(moves: Sequence[Row], wanted: Mapping[int, Decimal]) -> bool:
-    held = {move["line"]: quantity_of(move["quantity"]) for move in moves}
+    held = {_line_of(move): quantity_of(move["quantity"]) for move in moves}
     return all(held.get(line, Decimal(0)) >= count for line, count in wanted.items())
 
 

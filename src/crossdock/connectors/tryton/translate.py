@@ -6,15 +6,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from crossdock.kit.connector import Call
-from crossdock.model.documents import Address, Customer, Pack, PriceAgreement, Product
+from crossdock.model.documents import Address, Component, Customer, Pack, PriceAgreement, Product
 from crossdock.model.errors import Misconfigured, Refused
 from crossdock.model.facts import BalancesReported, Fact
-from crossdock.model.orders import LineTax, Order
+from crossdock.model.orders import LineTax, Order, OrderLine
 from crossdock.model.stock import InventoryBalance
 from crossdock.model.values import Money, Quantity
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from crossdock.connectors.tryton.client import References
 
 CENT: Final = Decimal("0.01")
+PRICE_DIGITS: Final = 4
+KIT_LINES: Final = 1000
+"""More than an order has lines: a kit's lines in Tryton are numbered from `place * KIT_LINES` up."""
 UNIT_OF_SYMBOL: Final[Mapping[str, str]] = {"u": "C62", "m": "MTR", "kg": "KGM", "l": "LTR", "PR": "PR"}
 
 
@@ -29,7 +32,12 @@ def to_wire(value: Any) -> Any:
     """Decimals and dates as Tryton's JSON classes."""
     if isinstance(value, Decimal):
         return {"__class__": "Decimal", "decimal": str(value)}
-    if isinstance(value, date) and not isinstance(value, datetime):
+    if isinstance(value, datetime):
+        return {
+            "__class__": "datetime", "year": value.year, "month": value.month, "day": value.day, "hour": value.hour,
+            "minute": value.minute, "second": value.second, "microsecond": value.microsecond,
+        }  # fmt: skip
+    if isinstance(value, date):
         return {"__class__": "date", "year": value.year, "month": value.month, "day": value.day}
     if isinstance(value, Mapping):
         return {key: to_wire(item) for key, item in value.items()}
@@ -42,6 +50,11 @@ def from_wire(value: Any) -> Any:
     if isinstance(value, dict):
         if value.get("__class__") == "Decimal":
             return Decimal(str(value["decimal"]))
+        if value.get("__class__") == "date":
+            return date(value["year"], value["month"], value["day"])
+        if value.get("__class__") == "datetime":
+            parts = ("year", "month", "day", "hour", "minute", "second", "microsecond")
+            return datetime(*(value[part] for part in parts))  # noqa: DTZ001 - Tryton's times are UTC and say no zone
         return {key: from_wire(item) for key, item in value.items()}
     if isinstance(value, list):
         return [from_wire(item) for item in value]
@@ -70,9 +83,9 @@ def sale_row(order: Order, taxes: Mapping[str, LineTax] | None, references: Refe
     code = order.customer or f"WEB-{order.region}"
     party = references.parties.get(code)
     if party is None:
-        raise _unknown("customer", code)
+        raise _unknown("customer", code, references)
     if order.currency not in references.currencies:
-        raise _unknown("currency", order.currency)
+        raise _unknown("currency", order.currency, references)
     warehouse = references.warehouses.get(main_warehouse(order)) or next(iter(references.warehouses.values()))
     ship_to = order.ship_to
     place = f"{ship_to.postal_code} {ship_to.city}"
@@ -84,30 +97,70 @@ def sale_row(order: Order, taxes: Mapping[str, LineTax] | None, references: Refe
         "shipment_method": "order",
         "comment": f"Ship to: {ship_to.name}, {ship_to.street}, {place}, {ship_to.country}",
         "lines": [["create", [
-            _sale_line(index, order, taxes, references) for index in range(len(order.lines))
+            row for index in range(len(order.lines)) for row in _sale_lines(index, order, taxes, references)
         ]]],
     }  # fmt: skip
 
 
-def _sale_line(
+class SalePart(NamedTuple):
+    """A line of the sale: `per_unit` of the SKU for one base unit of the order's line, at `price` each."""
+
+    sequence: int
+    sku: str
+    per_unit: Decimal
+    price: Decimal
+
+
+def sale_parts(line: OrderLine, place: int) -> list[SalePart]:
+    """The sale's lines for the order's line at `place`, from 1 up.
+
+    Of a kit Tryton gets the components, for they are what it has in stock; the first carries the kit's price. Where
+    that price cannot be written on as many as the kit has of it (10.00 on three, with four decimals), a line of its own
+    takes one of them, at the whole price: every number of kits then costs what it should, to the cent.
+    """
+    price = line.unit_price.amount
+    if not line.components:
+        return [SalePart(place, line.sku, Decimal(1), price)]
+    first, *others = line.components
+    number = place * KIT_LINES
+    parts = [
+        SalePart(number + index, part.sku, part.quantity, Decimal(0)) for index, part in enumerate(others, start=1)
+    ]
+    whole = round(price / first.quantity, PRICE_DIGITS)
+    if whole * first.quantity == price:
+        return [SalePart(number, first.sku, first.quantity, whole), *parts]
+    # One, or a tenth or hundredth where the kit has less than one: dividing by that adds no decimals.
+    carrying = min(Decimal(1), Decimal(1).scaleb(first.quantity.adjusted()))
+    carrier = SalePart(number, first.sku, carrying, price / carrying)
+    if carrying == first.quantity:
+        return [carrier, *parts]
+    return [carrier, *parts, SalePart(number + len(line.components), first.sku, first.quantity - carrying, Decimal(0))]
+
+
+def _sale_lines(
     index: int, order: Order, taxes: Mapping[str, LineTax] | None, references: References
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
     line = order.lines[index]
-    known = references.products.get(line.sku)
-    if known is None:
-        raise _unknown("product", line.sku)
-    product, unit = known
     tax = (taxes or {}).get(line.line)
     tax_ids = []
     if tax is not None and tax.rate:
         if tax.code not in references.taxes:
             raise Misconfigured("erp_tax_unknown", f"Tryton has no tax named {tax.code}.")
         tax_ids = [references.taxes[tax.code]]
-    return {
-        "type": "line", "sequence": index + 1, "product": product, "unit": unit,
-        "quantity": wire_quantity(line.quantity.value), "unit_price": line.unit_price.amount,
-        "taxes": [["add", tax_ids]],
-    }  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    for part in sale_parts(line, index + 1):
+        if part.sku not in references.products:
+            raise _unknown("product", part.sku, references)
+        product, unit = references.products[part.sku]
+        row = {
+            "type": "line", "sequence": part.sequence, "product": product, "unit": unit,
+            "quantity": wire_quantity(line.quantity.value * part.per_unit), "unit_price": part.price,
+            "taxes": [["add", tax_ids]],
+        }  # fmt: skip
+        if line.components:
+            row["description"] = f"{part.sku} in {line.sku} {line.name}"[:200]
+        rows.append(row)
+    return rows
 
 
 def main_warehouse(order: Order) -> str:
@@ -117,17 +170,17 @@ def main_warehouse(order: Order) -> str:
 
 
 def check_totals(order: Order, taxes: Mapping[str, LineTax] | None, sale: Mapping[str, Any]) -> None:
-    """The net must be ours to the cent. Tryton rounds half a cent to even, we half up: the sale's tax, which is only
-    a preview, may differ by a cent per line; the tax on the invoices is set to ours exactly."""
+    """The net must be ours to the cent. Tryton rounds half a cent to even, we half up: the tax that it reckons may
+    differ by a cent per line; on the confirmed sale and on the invoices it is set to ours exactly."""
     if sale["untaxed_amount"] != order.net.amount:
         raise Refused(
             "erp_total_differs",
             f"Before tax Tryton adds the order up to {sale['untaxed_amount']}, we to {order.net.amount}.",
             next_action="Compare the lines' prices and units in Tryton.",
         )  # fmt: skip
-    if taxes is None:
+    tax = sum_taxes(taxes)
+    if tax is None:
         return
-    tax = sum((line.amount for line in taxes.values()), Decimal(0))
     if abs(sale["tax_amount"] - tax) > CENT * len(order.lines):
         raise Refused(
             "erp_tax_differs", f"Tryton finds {sale['tax_amount']} {order.currency} of tax, the tax engine {tax}.",
@@ -135,7 +188,23 @@ def check_totals(order: Order, taxes: Mapping[str, LineTax] | None, sale: Mappin
         )  # fmt: skip
 
 
-def _unknown(what: str, code: str) -> Refused:
+def sum_taxes(taxes: Mapping[str, LineTax] | None) -> Decimal | None:
+    """The tax engine's amount for the whole order; None where it was not asked."""
+    return None if taxes is None else sum((line.amount for line in taxes.values()), Decimal(0))
+
+
+def _unknown(what: str, code: str, references: References) -> Refused:
+    reason = references.withdrawn.get(f"{what} {code}", "")
+    if reason == "archived":
+        return Refused(
+            f"erp_{what}_archived", f"In Tryton the {what} {code} is archived.",
+            next_action=f"Make the {what} active again in Tryton, then release the order; or cancel it.",
+        )  # fmt: skip
+    if reason == "unsold":
+        return Refused(
+            f"erp_{what}_unsold", f"In Tryton the {what} {code} is not for sale.",
+            next_action=f"Mark the {what} as salable in Tryton, then release the order; or cancel it.",
+        )  # fmt: skip
     return Refused(
         f"erp_{what}_unknown", f"Tryton has no {what} {code}.",
         next_action=f"Create the {what} in Tryton, then release the order.",
@@ -154,10 +223,15 @@ def published(connection: str, kind: str, key: str, document: Any, version: str 
 def product_of(
     row: Mapping[str, Any], symbols: Mapping[int, str], categories: Mapping[int, str], gbp: Decimal
 ) -> Product:
-    """Packs are noted in the variant's description as "XBX=12/<GTIN>"."""
+    """Packs are noted in the variant's description as "XBX=12/<GTIN>", what a kit is made of as "KIT=<SKU>*4,..."."""
     packs = []
+    components: list[Component] = []
     for text in (row["description"] or "").split():
         unit, _, rest = text.partition("=")
+        if unit == "KIT":
+            parts = [part.partition("*") for part in rest.split(",")]
+            components += [Component(sku, Decimal(count)) for sku, _, count in parts]
+            continue
         quantity, _, gtin = rest.partition("/")
         packs.append(Pack(unit, Decimal(quantity), gtin))
     base = UNIT_OF_SYMBOL[symbols[row["default_uom"]]]
@@ -165,7 +239,7 @@ def product_of(
     return Product(
         sku=row["code"], name=row["name"], base_unit=base, tax_category=categories[row["account_category"]],
         list_prices=(Money(price, "EUR"), Money((price * gbp).quantize(CENT, "ROUND_HALF_UP"), "GBP")),
-        packs=tuple(packs) or (Pack(base, Decimal(1)),),
+        packs=tuple(packs) or (Pack(base, Decimal(1)),), components=tuple(components),
     )  # fmt: skip
 
 
@@ -204,9 +278,14 @@ def price_of(row: Mapping[str, Any], list_name: str, sku: str) -> PriceAgreement
 
 
 def balances_fact(
-    connection: str, warehouse: str, rows: Sequence[tuple[str, Decimal, str]], as_of: datetime
-) -> Fact:
-    balances = tuple(InventoryBalance(sku, warehouse, Quantity(value, unit), as_of) for sku, value, unit in rows)
+    connection: str, warehouse: str, rows: Sequence[tuple[str, Decimal, str]], coming: Mapping[str, Decimal],
+    as_of: datetime,
+) -> Fact:  # fmt: skip
+    """`coming`: SKU -> what suppliers have announced as shipped to this warehouse."""
+    balances = tuple(
+        InventoryBalance(sku, warehouse, Quantity(value, unit), as_of, in_transit=coming.get(sku, Decimal(0)))
+        for sku, value, unit in rows
+    )
     body = msgspec.json.encode(BalancesReported(balances))
     return Fact(
         connection, "balances.reported", warehouse, body, body, version=as_of.isoformat(), subject=warehouse,

@@ -33,23 +33,6 @@ WHERE state = 'quarantined' AND ($2::text IS NULL OR connection = $2) AND ($3::t
   AND ($4::bigint[] IS NULL OR fact_id = ANY ($4))
 RETURNING fact_id;
 
--- name: read_placed
--- The facts that placed these orders.
-SELECT order_id, connection, body, traceparent FROM facts
-WHERE kind = 'order.placed' AND order_id = ANY ($1::bigint[]) AND state = 'applied';
-
--- name: keep_answer
--- What was answered to an accepted order, before its body is replaced: a repeated request still gets it.
-UPDATE facts SET answer = $2 WHERE order_id = $1 AND kind = 'order.placed' AND answer IS NULL;
-
--- name: replace_body
--- A released order as decided anew; what was accepted stays readable in its events.
-UPDATE orders SET body = $2, net = $3, plan = $4 WHERE order_id = $1;
-
--- name: count_rounds
--- How often this order's plan was laid.
-SELECT count(*) FROM events WHERE order_id = $1 AND type IN ('OrderAccepted', 'OrderReleased');
-
 -- name: write_step_replays
 -- Which steps of each order begin again, for the order's own timeline.
 INSERT INTO audit (at, actor, action, subject, detail)

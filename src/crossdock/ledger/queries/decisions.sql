@@ -17,7 +17,7 @@ UPDATE order_progress p
 SET state = d.state, version = p.version + 1, event_count = p.event_count + d.events_added,
     steps_open = p.steps_open + d.steps_added, hold_cause = d.hold_cause, hold_owner = d.hold_owner,
     held_since = CASE WHEN d.hold_cause IS NULL THEN NULL ELSE coalesce(p.held_since, $2::timestamptz) END,
-    decided_at = $2, progress = d.progress
+    decided_at = greatest(p.decided_at, $2), progress = d.progress
 FROM json_to_recordset($1::json)
   AS d (order_id bigint, version integer, state text, events_added integer, steps_added integer, hold_cause text,
         hold_owner text, progress json)
@@ -70,9 +70,10 @@ WITH shipped AS (
       AS s (shipment, connection, order_id, warehouse, shipped_at, part)
     ON CONFLICT DO NOTHING
 )
-INSERT INTO shipment_packages (tracking, sscc, shipment, order_id)
-SELECT tracking, sscc, shipment, order_id
-FROM unnest($8::text[], $9::text[], $10::text[], $11::bigint[]) AS p (tracking, sscc, shipment, order_id)
+INSERT INTO shipment_packages (tracking, sscc, shipment, order_id, label_wrong_at)
+SELECT tracking, sscc, shipment, order_id, CASE WHEN wrong THEN $7::timestamptz END
+FROM unnest($8::text[], $9::text[], $10::text[], $11::bigint[], $12::boolean[])
+  AS p (tracking, sscc, shipment, order_id, wrong)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_invoices

@@ -1,23 +1,24 @@
 -- name: read_told
 -- Figures of a channel with all that may explain a difference. `sold`: base units of the channel's own orders that the
--- figure may not contain, because they were accepted after it was counted or not confirmed to the channel by then; of a
--- kit, of its components.
+-- figure may not contain, or that the channel keeps back until it hears of their end: accepted within a minute, not
+-- confirmed or not cancelled at the channel yet, or never confirmed at all and accepted after it was counted; of a kit, of
+-- its components. What was confirmed longer ago explains nothing: the channel was told anew after that.
 SELECT p.sku, p.unit, p.wanted, p.acknowledged, p.previous,
        CASE WHEN p.wanted_version > p.acknowledged_version THEN extract(epoch FROM $3::timestamptz - p.wanted_at) END
            AS waiting_seconds,
        CASE WHEN p.parked THEN coalesce(p.error_code, 'parked') ELSE '' END AS parked, p.feed IS NOT NULL AS fed,
        coalesce(p.acknowledged_at, '-infinity') AS acknowledged_at, r.body AS product, coalesce(v.per_day, 0) AS per_day,
        coalesce((
-           SELECT sum(w.quantity - w.released)
+           SELECT sum(w.quantity)
            FROM (
-               SELECT order_id, quantity, released FROM reservations
+               SELECT order_id, quantity FROM reservations
                WHERE sku = ANY (coalesce(r.components, ARRAY[p.sku])) ORDER BY order_id DESC LIMIT 500
            ) AS w
            JOIN orders o ON o.order_id = w.order_id
-           WHERE o.channel = $1 AND (o.accepted_at > p.computed_at - interval '60 seconds' OR EXISTS (
-               SELECT FROM steps t WHERE t.order_id = o.order_id AND t.operation = 'channel.acknowledge'
-                 AND t.state NOT IN ('done', 'cancelled', 'failed')
-           ))
+           WHERE o.channel = $1 AND (o.accepted_at > $3::timestamptz - interval '60 seconds' OR coalesce((
+               SELECT bool_or(t.state NOT IN ('done', 'cancelled', 'failed')) FROM steps t
+               WHERE t.order_id = o.order_id AND t.operation IN ('channel.acknowledge', 'channel.cancel')
+           ), o.accepted_at > p.computed_at))
        ), 0) AS sold,
        coalesce(l.listed, true) AS listed
 FROM publications p
@@ -27,12 +28,32 @@ LEFT JOIN listings l ON l.channel = p.channel AND l.sku = p.sku
 WHERE p.channel = $1 AND p.sku = ANY ($2::text[]);
 
 -- name: read_held_lines
--- What held orders of a channel ask for: nothing is reserved for them, and the channel keeps it back.
-SELECT line ->> 'sku' AS sku, sum((line -> 'quantity' ->> 'value')::numeric) AS quantity
-FROM order_progress g JOIN orders o ON o.order_id = g.order_id,
-     json_array_elements(o.body -> 'lines') AS line
-WHERE g.hold_cause IS NOT NULL AND g.state = 'held' AND o.channel = $1 AND line ->> 'sku' = ANY ($2::text[])
-GROUP BY 1;
+-- What a channel keeps back for orders that reserve nothing here, in base units: held ones, and those that were refused
+-- and wait in quarantine, as connection $2 sent them, by SKU or by GTIN.
+WITH pack AS MATERIALIZED (
+    SELECT r.sku, p ->> 'unit' AS unit, (p ->> 'base_quantity')::numeric AS size, ltrim(p ->> 'gtin', '0') AS gtin
+    FROM products r, json_array_elements(r.body -> 'packs') AS p WHERE r.sku = ANY ($3::text[])
+), parked AS MATERIALIZED (
+    SELECT line ->> 'sku' AS sku, ltrim(line ->> 'gtin', '0') AS gtin, line -> 'quantity' ->> 'unit' AS unit,
+           (line -> 'quantity' ->> 'value')::numeric AS quantity
+    FROM facts f, json_array_elements(f.body -> 'lines') AS line
+    WHERE f.state = 'quarantined' AND f.kind = 'order.placed' AND f.connection = $2 AND f.answer IS NOT NULL
+)
+SELECT sku, sum(quantity) AS quantity
+FROM (
+    SELECT line ->> 'sku' AS sku, (line -> 'quantity' ->> 'value')::numeric AS quantity
+    FROM order_progress g JOIN orders o ON o.order_id = g.order_id,
+         json_array_elements(o.body -> 'lines') AS line
+    WHERE g.hold_cause IS NOT NULL AND g.state = 'held' AND o.channel = $1 AND line ->> 'sku' = ANY ($3::text[])
+    UNION ALL
+    SELECT k.sku, k.quantity * coalesce(p.size, 1)
+    FROM parked k LEFT JOIN pack p ON p.sku = k.sku AND p.unit = k.unit WHERE k.sku = ANY ($3::text[])
+    UNION ALL
+    SELECT p.sku, k.quantity * coalesce(u.size, p.size)
+    FROM parked k JOIN pack p ON p.gtin = k.gtin LEFT JOIN pack u ON u.sku = p.sku AND u.unit = k.unit
+    WHERE k.sku IS NULL
+) AS kept
+GROUP BY sku;
 
 -- name: due_looks
 -- Differences of a channel that are looked at again, the one that was seen longest ago first.
@@ -88,7 +109,9 @@ ORDER BY seen_at LIMIT $4;
 SELECT sku FROM stock WHERE location = $1 AND sku > $2 ORDER BY sku LIMIT $3;
 
 -- name: read_counted
--- What an owner should say of these SKUs at its place: `expected` is our figure less what moved after its word.
+-- What an owner should say of these SKUs at its place: `expected` is our figure less what moved after its word. In doubt is
+-- what the owner was being told while it gave this word, or the one that our figure is made of: an owner that takes a
+-- minute to say yes may have had it in its books from the first second.
 SELECT g.sku, s.on_hand IS NOT NULL AS stocked, coalesce(s.source, '') AS source, coalesce(s.on_hand, 0) - coalesce(m.missing, 0) AS expected,
        coalesce(m.in_doubt, 0) AS in_doubt, r.body AS product, coalesce(q.stale_since IS NOT NULL, false) AS feed_late,
        greatest(q.received_at, q.as_of) AS heard_at, d.found_at
@@ -101,10 +124,23 @@ LEFT JOIN stock_drift d ON d.side = 'owner' AND d.counterpart = $1 AND d.sku = g
 LEFT JOIN LATERAL (
     SELECT sum(v.quantity) FILTER (WHERE is_missing(v.kind, v.quantity, v.at, v.happened_at, g.as_of, $5::boolean, $6::interval)) AS missing,
            sum(abs(v.quantity)) FILTER (
-               WHERE abs(extract(epoch FROM nullif(CASE WHEN $5::boolean THEN v.at ELSE v.happened_at END, 'infinity') - g.as_of))
-                     <= extract(epoch FROM $6::interval) + 2) AS in_doubt
+               WHERE g.as_of BETWEEN w.since - $6::interval - interval '2 seconds' AND w.until + $6::interval + interval '2 seconds'
+                  OR s.as_of BETWEEN w.since - $6::interval - interval '2 seconds' AND w.until + $6::interval + interval '2 seconds'
+           ) AS in_doubt
     FROM stock_movements v
-    WHERE v.sku = g.sku AND v.location = $2 AND greatest(v.at, v.happened_at) > g.as_of - $6::interval - interval '2 seconds'
+    LEFT JOIN LATERAL (
+        SELECT min(CASE WHEN t.attempt > 1 THEN t.created_at ELSE t.started_at END) AS started_at FROM steps t
+        WHERE $5::boolean AND t.order_id = v.order_id AND t.connection = $1 AND t.started_at IS NOT NULL
+          AND split_part(t.name, ':', 2) = CASE WHEN v.kind = 'departure' THEN regexp_replace(v.key, '/committed$', '') ELSE '' END
+          AND (v.kind <> 'cancellation' OR t.created_at >= v.received_at)
+    ) AS t ON true
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN $5::boolean THEN least(t.started_at, v.at) ELSE v.happened_at END AS since,
+               CASE WHEN NOT $5::boolean THEN v.happened_at WHEN v.at = 'infinity' AND t.started_at IS NULL THEN NULL
+                    ELSE v.at END AS until
+    ) AS w
+    WHERE v.sku = g.sku AND v.location = $2
+      AND greatest(v.at, v.happened_at) > least(g.as_of, s.as_of) - $6::interval - interval '2 seconds'
 ) AS m ON true;
 
 -- name: find_unknown

@@ -48,7 +48,8 @@ UPDATE facts SET state = 'early', due_at = $2 WHERE fact_id = ANY ($1::bigint[])
 
 -- name: quarantine_fact
 -- It cannot go on by itself: cause, owner and next action for a person.
-UPDATE facts SET state = 'quarantined', attempt = attempt + 1, cause = $2, message = $3, owner = $4, next_action = $5
+UPDATE facts SET state = 'quarantined', attempt = attempt + 1, cause = $2, message = $3, owner = $4, next_action = $5,
+                 refused_version = NULL
 WHERE fact_id = $1;
 
 -- name: postpone_fact

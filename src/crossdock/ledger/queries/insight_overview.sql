@@ -30,12 +30,18 @@ ORDER BY s.created_at
 LIMIT 1
 
 -- name: waiting_for_erp
--- Orders that are accepted and that an ERP has not taken yet.
-SELECT s.connection, count(DISTINCT s.order_id) AS orders, min(s.created_at) AS since
-FROM steps s
-WHERE s.state IN ('ready', 'in_doubt')
-  AND s.connection IN (SELECT connection FROM connections)
-  AND s.operation = 'erp.place_order'
+-- Orders that are accepted and that an ERP has not taken yet, and shipments that it has not booked and invoiced.
+SELECT s.connection, count(*) FILTER (WHERE s.operation = 'erp.place_order') AS orders,
+       count(*) FILTER (WHERE s.operation = 'erp.ship') AS shipments, min(s.created_at) AS since
+FROM (
+    SELECT connection, operation, created_at FROM steps
+    WHERE state IN ('ready', 'in_doubt') AND connection IN (SELECT connection FROM connections)
+      AND operation IN ('erp.place_order', 'erp.ship')
+    UNION ALL
+    -- Being sent: no more than the workers have in hand.
+    SELECT connection, operation, created_at FROM steps
+    WHERE state = 'sending' AND leased_until > '-infinity' AND operation IN ('erp.place_order', 'erp.ship')
+) AS s
 GROUP BY s.connection
 ORDER BY s.connection
 
@@ -93,6 +99,13 @@ SELECT f.at, (
 ) AS accepted
 FROM firsts f
 ORDER BY f.position
+
+-- name: wrong_labels
+-- Packages that lately left with a label that is no SSCC, by warehouse.
+SELECT s.connection, s.warehouse, count(*) AS packages, min(p.sscc) AS example, min(o.number) AS order_number
+FROM shipment_packages p JOIN shipments s ON s.shipment = p.shipment AND s.order_id = p.order_id
+JOIN orders o ON o.order_id = p.order_id
+WHERE p.label_wrong_at > $1 GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 20;
 
 -- name: troubled_stock
 -- Sources of balances that are late, or of which a report waits for a person: there are few sources.

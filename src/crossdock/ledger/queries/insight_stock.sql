@@ -114,9 +114,14 @@ SELECT channel, bucket, sum(count)::bigint AS count FROM stock_latency WHERE min
 GROUP BY channel, bucket ORDER BY channel, bucket
 
 -- name: oversold
--- Orders of channels that are told stock: the newest of a time, and those for which not enough was there.
+-- Orders of channels that are told stock: the newest of a time, and those for which not enough was there, which wait for
+-- it or were held for it, whatever became of them.
 SELECT o.channel, count(*) AS orders,
-       count(*) FILTER (WHERE EXISTS (SELECT FROM reservations r WHERE r.order_id = o.order_id AND r.location = '')) AS short
+       count(*) FILTER (
+           WHERE EXISTS (SELECT FROM reservations r WHERE r.order_id = o.order_id AND r.location = '')
+              OR EXISTS (SELECT FROM events e WHERE e.order_id = o.order_id AND e.type = 'OrderHeld'
+                         AND e.body ->> 'cause' = 'stock_incomplete')
+       ) AS short
 FROM publication_lanes l
 CROSS JOIN LATERAL (
     SELECT order_id, channel FROM (

@@ -50,8 +50,11 @@ ORDER BY at
 LIMIT 1000
 
 -- name: actions
--- What operators did to an order, by our number or its id.
-SELECT at, actor, action, detail FROM audit WHERE subject IN ($1, $2) ORDER BY audit_id LIMIT 200
+-- What operators did to an order, by our number or its id, or to its message before it had a number.
+SELECT at, actor, action, detail FROM audit
+WHERE subject = ANY (ARRAY[$1, $2] || ARRAY (
+    SELECT connection || ' ' || subject FROM facts WHERE order_id = $3 AND kind = 'order.placed' AND subject <> ''
+)) ORDER BY audit_id LIMIT 200
 
 -- name: connection_states
 -- The connections that an order's open steps go to.

@@ -1,36 +1,42 @@
 -- name: read_left
--- The asked products with what is left at each location, for those who need no terms; how the channel lists them; the
--- sources of balances that are late.
-SELECT p.sku, p.body, l.unit, l.listed,
+-- One reading: the reference version and at most $4 of the products that changed after version $3; the sources of
+-- balances that are late; how the channels $2 list the asked SKUs; what is left of them at each location. The SKUs are no
+-- constants to the planner, which would weigh each of them against its statistics and take a quarter of the time for it.
+SELECT (SELECT version FROM reference_version) AS version,
+       (SELECT json_agg(c.sku) FROM (SELECT sku FROM products WHERE changed > $3::bigint LIMIT $4) AS c) AS changed,
        (SELECT json_agg(json_build_array(f.source, f.location, f.received_at))
         FROM stock_sources f WHERE f.stale_since IS NOT NULL) AS stale,
-       s.location, s.source, greatest(s.as_of, 'epoch') AS as_of,
-       s.on_hand - s.quality_hold - s.damaged - s.reserved AS quantity
-FROM products p
-LEFT JOIN stock s ON s.sku = p.sku
-LEFT JOIN listings l ON l.channel = $2 AND l.sku = p.sku
-WHERE p.sku = ANY ($1::text[]) ORDER BY p.sku, s.location;
+       (SELECT json_agg(json_build_array(l.channel, l.sku, l.unit, l.listed))
+        FROM listings l WHERE l.channel = ANY ($2::text[]) AND l.sku = ANY (ARRAY(SELECT unnest($1::text[])))) AS listings,
+       (SELECT json_agg(json_build_array(s.sku, s.location, s.source, greatest(s.as_of, 'epoch'),
+               s.on_hand - s.quality_hold - s.damaged - s.reserved))
+        FROM (SELECT * FROM stock WHERE sku = ANY (ARRAY(SELECT unnest($1::text[]))) ORDER BY sku, location) AS s) AS positions;
 
 -- name: read_positions
--- The same with every term.
-SELECT p.sku, p.body, l.unit, l.listed,
+-- The same, with every term of what is left.
+SELECT (SELECT version FROM reference_version) AS version,
+       (SELECT json_agg(c.sku) FROM (SELECT sku FROM products WHERE changed > $3::bigint LIMIT $4) AS c) AS changed,
        (SELECT json_agg(json_build_array(f.source, f.location, f.received_at))
         FROM stock_sources f WHERE f.stale_since IS NOT NULL) AS stale,
-       s.location, s.source, greatest(s.as_of, 'epoch') AS as_of, s.reported, s.on_hand, s.quality_hold, s.damaged,
-       s.reserved
-FROM products p
-LEFT JOIN stock s ON s.sku = p.sku
-LEFT JOIN listings l ON l.channel = $2 AND l.sku = p.sku
-WHERE p.sku = ANY ($1::text[]) ORDER BY p.sku, s.location;
+       (SELECT json_agg(json_build_array(l.channel, l.sku, l.unit, l.listed))
+        FROM listings l WHERE l.channel = ANY ($2::text[]) AND l.sku = ANY (ARRAY(SELECT unnest($1::text[])))) AS listings,
+       (SELECT json_agg(json_build_array(s.sku, s.location, s.source, greatest(s.as_of, 'epoch'), s.reported, s.on_hand,
+               s.quality_hold, s.damaged, s.reserved))
+        FROM (SELECT * FROM stock WHERE sku = ANY (ARRAY(SELECT unnest($1::text[]))) ORDER BY sku, location) AS s) AS positions;
 
--- name: read_listings
--- In which unit the channels sell the asked SKUs, where that is said.
-SELECT channel, sku, unit, listed FROM listings WHERE sku = ANY ($1::text[]) AND channel = ANY ($2::text[]);
+-- name: read_products
+-- Products as they are at a reference version.
+SELECT sku, body, (SELECT version FROM reference_version) AS version FROM products WHERE sku = ANY ($1::text[]);
 
 -- name: read_inbound
 -- What purchase orders will bring of the asked SKUs.
 SELECT sku, location, quantity, expected_on FROM inbound_supply
 WHERE sku = ANY ($1::text[]) AND quantity > 0 ORDER BY sku, expected_on;
+
+-- name: read_ordered
+-- The same of one SKU, by purchase order, as its source tells it.
+SELECT purchase_order, location, quantity, expected_on, source, as_of FROM inbound_supply
+WHERE sku = $1 AND quantity > 0 ORDER BY expected_on, purchase_order, line LIMIT $2;
 
 -- name: read_waiting
 -- What orders wait for of the asked SKUs.

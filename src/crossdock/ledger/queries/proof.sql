@@ -20,15 +20,23 @@ SELECT format('CREATE DATABASE %I', $1::text);
 -- The end of it.
 SELECT format('DROP DATABASE IF EXISTS %I WITH (FORCE)', $1::text);
 
+-- name: forget_plans
+-- Statements stay prepared, their plans go.
+DISCARD PLANS;
+
+-- name: count_others
+-- Who else is connected to the server.
+SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid();
+
 -- name: orders
 -- Orders as accepted and how far they came.
-SELECT o.order_id, o.number, o.channel_number, o.customer, o.net, o.body, p.state, p.version, p.event_count, p.steps_open,
+SELECT o.order_id, o.number, o.channel, o.channel_number, o.customer, o.net, o.accepted_at, o.body, p.state, p.version, p.event_count, p.steps_open,
        p.progress
 FROM orders o JOIN order_progress p USING (order_id) ORDER BY o.order_id;
 
 -- name: steps
 -- All steps.
-SELECT s.order_id, o.number, s.name, s.connection, s.operation, s.state, s.attempt, s.failures, s.created_at, s.started_at,
+SELECT s.order_id, o.number, s.name, s.connection, s.operation, s.needs, s.state, s.attempt, s.failures, s.created_at, s.started_at,
        s.done_at, s.leased_by, s.leased_until, s.external_id, s.error_kind, s.error_code, s.error_message, s.result
 FROM steps s JOIN orders o USING (order_id) ORDER BY s.order_id, s.name;
 
@@ -72,20 +80,36 @@ SELECT order_id, kind, reference, currency, amount, external_id FROM payments OR
 -- What left.
 SELECT shipment, connection, order_id, warehouse, shipped_at FROM shipments ORDER BY shipment, connection;
 
--- name: sample_exposures
--- What each account has on order and was invoiced, net, at this moment.
-SELECT a.customer, a.open_orders + coalesce((SELECT sum(i.net) FROM invoices i WHERE i.customer = a.customer), 0) AS exposure
-FROM accounts a ORDER BY a.customer;
+-- name: read_changes
+-- What the transaction that is about to commit changed. There is one connection, so everything since its first number is
+-- its own, savepoints too.
+SELECT json_build_object(
+    'exposures', (SELECT json_object_agg(a.customer, (a.open_orders + coalesce((
+                      SELECT sum(i.net) FROM invoices i WHERE i.customer = a.customer), 0))::text ORDER BY a.customer)
+                  FROM accounts a
+                  WHERE a.xmin::text::bigint >= x.own
+                     OR a.customer IN (SELECT i.customer FROM invoices i WHERE i.xmin::text::bigint >= x.own)),
+    'stock', (SELECT json_agg(json_build_array(sku, location, on_hand::text, reserved::text) ORDER BY sku, location)
+              FROM stock WHERE xmin::text::bigint >= x.own),
+    'reservations', (SELECT json_agg(json_build_array(order_id, line, location, sku, quantity::text, shipped::text,
+                                                      released::text, committed::text) ORDER BY order_id, line, location)
+                     FROM reservations WHERE xmin::text::bigint >= x.own),
+    'orders', (SELECT json_agg(json_build_array(order_id, state) ORDER BY order_id)
+               FROM order_progress WHERE xmin::text::bigint >= x.own))
+FROM (SELECT pg_current_xact_id_if_assigned()::text::bigint AS own) AS x WHERE x.own IS NOT NULL;
 
--- name: sample_oversold
--- Places where more is promised than there is.
-SELECT sku || ' ' || location AS place FROM stock WHERE reserved > on_hand ORDER BY 1;
+-- name: read_parked
+-- What waits for a person at a connection.
+SELECT o.number || '/' || s.name AS subject, s.error_code AS cause, s.error_message AS message, s.next_action
+FROM steps s JOIN orders o USING (order_id) WHERE s.connection = $1 AND s.state = 'quarantined'
+UNION ALL
+SELECT kind || ' ' || business_key, cause, message, next_action FROM facts WHERE connection = $1 AND state = 'quarantined'
+ORDER BY 1;
 
--- name: count_facts_of
--- How many facts of a connection are kept.
-SELECT count(*) FROM facts WHERE connection = $1;
-
--- name: count_unfinished
--- What somebody still has to do by himself: facts to decide, steps that are under way.
+-- name: count_left
+-- What somebody still has to do by himself (facts to decide, steps that are under way), and how many messages of a
+-- connection are kept.
 SELECT (SELECT count(*) FROM facts WHERE state IN ('waiting', 'untranslated'))
-     + (SELECT count(*) FROM steps WHERE state IN ('waiting', 'ready', 'sending', 'in_doubt')) AS unfinished;
+     + (SELECT count(*) FROM steps WHERE state IN ('waiting', 'ready', 'sending', 'in_doubt')) AS unfinished,
+       (SELECT count(DISTINCT (kind, business_key)) FROM facts
+        WHERE connection = $1 AND kind <> 'arrival.untranslated') AS kept;

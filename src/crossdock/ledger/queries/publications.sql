@@ -8,11 +8,17 @@ SELECT EXISTS (SELECT FROM stock_changes);
 
 -- name: take_changes
 -- The newest changes first, so that what just moved does not wait behind a recount of everything; and some of the oldest.
-DELETE FROM stock_changes WHERE change_id = ANY (ARRAY(
-    (SELECT change_id FROM stock_changes ORDER BY change_id DESC LIMIT $1)
-    UNION (SELECT change_id FROM stock_changes ORDER BY change_id LIMIT $2)
-))
-RETURNING sku, nullif(owner_at, 'infinity') AS owner_at, channel;
+-- Those who listen to changes of promises find them in the stream.
+WITH taken AS (
+    DELETE FROM stock_changes WHERE change_id = ANY (ARRAY(
+        (SELECT change_id FROM stock_changes ORDER BY change_id DESC LIMIT $1)
+        UNION (SELECT change_id FROM stock_changes ORDER BY change_id LIMIT $2)
+    ))
+    RETURNING sku, owner_at, channel
+), streamed AS (
+    INSERT INTO stock_stream (sku) SELECT DISTINCT sku FROM taken ORDER BY sku
+)
+SELECT sku, nullif(owner_at, 'infinity') AS owner_at, channel FROM taken;
 
 -- name: drop_changes
 -- Nobody is told anything: what changed is forgotten.
@@ -146,7 +152,14 @@ SELECT sku, unit, wanted, promise_on, wanted_version, computed_at, nullif(owner_
 FROM picked ORDER BY place, urgency DESC;
 
 -- name: acknowledge_figures
--- The channel shows these figures. A newer one that was counted meanwhile stays due, as of the moment of the claim.
+-- The channel shows these figures. A newer one that was counted meanwhile stays due, as of the moment of the claim. How
+-- long it took from the owners' commits is counted by doubling buckets of milliseconds.
+WITH counted AS (
+    INSERT INTO stock_latency AS l (channel, minute, bucket, count)
+    SELECT $1, date_trunc('minute', $3::timestamptz), bucket, count
+    FROM unnest($5::smallint[], $6::bigint[]) AS b (bucket, count)
+    ON CONFLICT (channel, minute, bucket) DO UPDATE SET count = l.count + EXCLUDED.count
+)
 UPDATE publications p
 SET previous = p.acknowledged, acknowledged = d.figure, acknowledged_version = d.version, acknowledged_at = $3,
     sent_version = d.version, feed = NULL, sent = NULL, attempt = 0, error_code = NULL, error_message = NULL,
@@ -183,13 +196,6 @@ SELECT sku, channel, exposed FROM publications WHERE sku = ANY ($1::text[]) AND 
 INSERT INTO stock_changes (sku, owner_at)
 SELECT sku, 'infinity' FROM publications
 WHERE channel = $1 AND sku = ANY ($2::text[]) AND wanted_version = ANY ($3::bigint[]) AND exposed > wanted_base;
-
--- name: count_latency
--- How long it took from the owners' commits, by doubling buckets of milliseconds.
-INSERT INTO stock_latency AS l (channel, minute, bucket, count)
-SELECT $1, date_trunc('minute', $2::timestamptz), bucket, count
-FROM unnest($3::smallint[], $4::bigint[]) AS b (bucket, count)
-ON CONFLICT (channel, minute, bucket) DO UPDATE SET count = l.count + EXCLUDED.count;
 
 -- name: submit_figures
 -- The partner works on a feed with these figures.

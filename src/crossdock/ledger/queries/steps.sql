@@ -40,12 +40,48 @@ WITH allowed AS (
     UPDATE lanes l SET state = 'half_open', retry_at = $2
     FROM (SELECT DISTINCT connection, operation FROM claimed WHERE trial) AS t
     WHERE l.connection = t.connection AND l.operation = t.operation
+), alive AS (
+    -- Who claims lives: one that had stood still may not have given a sign of life yet, and its calls must not be taken
+    -- over as if they had begun before it stood still.
+    UPDATE processes SET seen_at = $3
+    WHERE process = $1 AND seen_at < $3::timestamptz - interval '1 second' AND EXISTS (SELECT FROM claimed)
 )
--- The body of an order comes with the first of its steps.
+-- An order is looked up once, and comes with the first of its steps: a condition beside the join would look each up.
 SELECT c.order_id, c.name, c.connection, c.operation, c.attempt, c.failures, c.doubt, c.needy, c.payload, o.number,
-       o.traceparent, CASE WHEN row_number() OVER (PARTITION BY c.order_id) = 1 THEN o.body END AS body
-FROM claimed c JOIN orders o ON o.order_id = c.order_id
-ORDER BY c.order_id, body IS NULL;
+       o.traceparent, o.body
+FROM (SELECT *, row_number() OVER (PARTITION BY order_id) AS place FROM claimed) AS c
+LEFT JOIN orders o ON o.order_id = CASE WHEN c.place = 1 THEN c.order_id END
+ORDER BY c.order_id, c.place;
+
+-- name: give_back_claims
+-- What this worker was given and never heard of, for the answer to its claim was lost: it was not sent and is due again.
+-- What it has in hand is left out. A lane that let one of them through lets another through.
+WITH unheard AS (
+    UPDATE steps s SET state = CASE WHEN s.doubt THEN 'in_doubt' ELSE 'ready' END, leased_by = NULL, leased_until = NULL
+    WHERE s.state = 'sending' AND s.leased_by = $1
+      AND NOT EXISTS (
+        SELECT FROM unnest($2::bigint[], $3::text[], $4::integer[]) AS h (order_id, name, attempt)
+        WHERE h.order_id = s.order_id AND h.name = s.name AND h.attempt = s.attempt
+      )
+    RETURNING s.connection, s.operation
+), let_through AS (
+    UPDATE lanes l SET retry_at = $5
+    FROM (SELECT DISTINCT connection, operation FROM unheard) AS t
+    WHERE l.connection = t.connection AND l.operation = t.operation AND l.state = 'half_open' AND l.retry_at > $5
+)
+SELECT count(*) FROM unheard;
+
+-- name: hold_lanes
+-- Of these lanes, which only one worker may perform, take those that no living worker has.
+UPDATE lanes l SET held_by = $1 FROM unnest($2::text[], $3::text[]) AS w (connection, operation)
+WHERE l.connection = w.connection AND l.operation = w.operation AND l.held_by IS DISTINCT FROM $1
+  AND NOT EXISTS (SELECT FROM processes p WHERE p.process = l.held_by AND p.seen_at > $4);
+
+-- name: read_held_lanes
+-- Which of these lanes are this worker's.
+SELECT l.connection, l.operation FROM lanes l JOIN unnest($2::text[], $3::text[]) AS w (connection, operation)
+  USING (connection, operation)
+WHERE l.held_by = $1;
 
 -- name: read_results
 -- Results of finished steps of these orders, to hand to the steps that need them.
@@ -68,7 +104,7 @@ FROM json_to_recordset($2::json)
 WHERE s.order_id = e.order_id AND s.name = e.name
   -- The fence. So written that the primary key leads: as plain conditions, the planner takes them for very selective.
   AND CASE WHEN s.leased_by = $1 AND s.state = 'sending' THEN s.attempt END = e.attempt
-RETURNING s.order_id, s.name;
+RETURNING s.order_id, s.name, s.attempt;
 
 -- name: fail_steps
 -- A business refusal that the plan answers: the step is finished, not parked.

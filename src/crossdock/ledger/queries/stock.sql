@@ -1,18 +1,20 @@
--- name: ensure_stock
--- Places that are only now heard of. Two writers of the same new place wait for each other here.
-INSERT INTO stock (sku, location, on_hand, source, as_of, reported_at)
-SELECT DISTINCT sku, location, 0, '', '-infinity'::timestamptz, $3::timestamptz
-FROM unnest($1::text[], $2::text[]) AS g (sku, location)
-WHERE NOT EXISTS (SELECT FROM stock s WHERE s.sku = g.sku AND s.location = g.location)
-ORDER BY sku, location
-ON CONFLICT DO NOTHING;
-
 -- name: lock_places
--- The rows of a report, locked in the one order; what the next statement reads is then all that was written.
-SELECT count(*) FROM (
-    SELECT FROM stock s WHERE (s.sku, s.location) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+-- The rows of a report, locked in the one order; what the next statement reads is then all that was written. Places that
+-- are only now heard of come first: two writers of the same new place wait for each other there. One that the other
+-- wrote is not seen here, and not counted.
+WITH ensured AS (
+    INSERT INTO stock (sku, location, on_hand, source, as_of, reported_at)
+    SELECT DISTINCT sku, location, 0, '', '-infinity'::timestamptz, $3::timestamptz
+    FROM unnest($1::text[], $2::text[]) AS g (sku, location)
+    WHERE NOT EXISTS (SELECT FROM stock s WHERE s.sku = g.sku AND s.location = g.location)
+    ORDER BY sku, location
+    ON CONFLICT DO NOTHING
+    RETURNING sku
+), locked AS (
+    SELECT s.sku FROM stock s WHERE (s.sku, s.location) IN (SELECT * FROM unnest($1::text[], $2::text[]))
     ORDER BY s.sku, s.location FOR UPDATE
-) AS locked;
+)
+SELECT (SELECT count(*) FROM ensured) + (SELECT count(*) FROM locked);
 
 -- name: place_balances
 -- Owners' balances, one a place. An older one never replaces a newer one; what it does not contain is added to it.
@@ -31,11 +33,16 @@ WITH rule AS (
           AND is_missing(m.kind, m.quantity, m.at, m.happened_at, g.as_of, g.told, g.skew)
     ), 0) AS moved
     FROM given g JOIN stock s ON s.sku = g.sku AND s.location = g.location AND s.as_of <= g.as_of
+), taken AS (
+    UPDATE stock s SET reported = f.on_hand, on_hand = f.on_hand + f.moved, quality_hold = f.quality_hold,
+      damaged = f.damaged, in_transit = f.in_transit, source = f.source, as_of = f.as_of, reported_at = $9
+    FROM fresh f WHERE s.sku = f.sku AND s.location = f.location
+    RETURNING s.sku, s.location
+), cleared AS (
+    -- Lots of places that have a new balance.
+    DELETE FROM stock_lots l USING taken t WHERE l.sku = t.sku AND l.location = t.location
 )
-UPDATE stock s SET reported = f.on_hand, on_hand = f.on_hand + f.moved, quality_hold = f.quality_hold,
-  damaged = f.damaged, in_transit = f.in_transit, source = f.source, as_of = f.as_of, reported_at = $9
-FROM fresh f WHERE s.sku = f.sku AND s.location = f.location
-RETURNING s.sku, s.location;
+SELECT sku, location FROM taken;
 
 -- name: place_missing
 -- After a complete report: what it did not name is not there. Only what no younger balance has told is touched.
@@ -52,11 +59,6 @@ GROUP BY sku, location, lot, serial
 ON CONFLICT (sku, location, lot, serial) DO UPDATE SET quantity = EXCLUDED.quantity, expires_on = EXCLUDED.expires_on,
   as_of = EXCLUDED.as_of
 WHERE stock_lots.as_of <= EXCLUDED.as_of;
-
--- name: clear_lots
--- Lots of places that have a new balance.
-DELETE FROM stock_lots l USING unnest($1::text[], $2::text[]) AS p (sku, location)
-WHERE l.sku = p.sku AND l.location = p.location;
 
 -- name: place_reports
 -- What somebody else said, or what was held: shown with its difference to what we believe, never applied.

@@ -6,7 +6,7 @@ CREATE TEMPORARY TABLE load_rows (
 );
 CREATE TEMPORARY TABLE load_judged (
     line bigint, sku text, location text, lot text, on_hand numeric, quality_hold numeric, damaged numeric,
-    in_transit numeric, as_of timestamptz, expires_on date, code text, owned boolean
+    in_transit numeric, as_of timestamptz, expires_on date, code text, owned boolean, stocked boolean
 );
 CREATE TEMPORARY TABLE load_twice (sku text, location text, lot text, PRIMARY KEY (sku, location, lot));
 
@@ -21,6 +21,10 @@ ANALYZE load_rows;
 -- name: find_twice
 -- Places (and lots of them) that the file names more than once.
 INSERT INTO load_twice SELECT sku, location, lot FROM load_rows GROUP BY sku, location, lot HAVING count(*) > 1;
+
+-- name: count_falling
+-- Rows that report nothing: at most so many can be of what the source has in stock.
+SELECT count(*) FROM load_rows WHERE on_hand ~ '^[+-]?0*\.?0*$';
 
 -- name: weigh_file
 -- How many rows report nothing of what the source has in stock, and how many something.
@@ -52,6 +56,7 @@ SELECT set_config('random_page_cost', '1.1', true), set_config('work_mem', '64MB
 
 -- name: judge_chunk
 -- Lines in base units, or with the code of what is wrong with them. Each step is materialised: nothing is read twice.
+-- `stocked`: something is known of the place, so that it is not tried as a new one.
 WITH decimal AS MATERIALIZED (
     SELECT * FROM unnest($8::text[], $12::integer[]) AS d (unit, digits)
 ), owner AS MATERIALIZED (
@@ -79,7 +84,7 @@ WITH decimal AS MATERIALIZED (
     WHERE l.line BETWEEN $1 AND $2
 )
 INSERT INTO load_judged (line, sku, location, lot, on_hand, quality_hold, damaged, in_transit, as_of, expires_on, code,
-                         owned)
+                         owned, stocked)
 SELECT r.line, r.sku, r.location, r.lot, greatest(r.on_hand, 0) * r.size, r.quality_hold * r.size, r.damaged * r.size,
        r.in_transit * r.size, r.as_of, nullif(r.expires_on, 'infinity'),
        CASE
@@ -104,7 +109,8 @@ SELECT r.line, r.sku, r.location, r.lot, greatest(r.on_hand, 0) * r.size, r.qual
            WHEN r.on_hand < 0 THEN 'quantity_negative'
            WHEN r.quality_hold + r.damaged > r.on_hand THEN 'parts_exceed'
        END,
-       cardinality($9::text[]) = 0 OR coalesce(o.source, $3) = $3
+       cardinality($9::text[]) = 0 OR coalesce(o.source, $3) = $3,
+       EXISTS (SELECT FROM stock s WHERE s.sku = r.sku AND s.location = r.location)
 FROM parsed r
 LEFT JOIN decimal u ON u.unit = coalesce(nullif(r.unit, ''), r.base_unit)
 LEFT JOIN decimal b ON b.unit = r.base_unit
@@ -123,12 +129,11 @@ WITH rule AS (
 ), given AS (
     SELECT sku, location, sum(on_hand) AS on_hand, sum(quality_hold) AS quality_hold, sum(damaged) AS damaged,
            sum(in_transit) AS in_transit, max(as_of) AS as_of
-    FROM load_judged WHERE (code IS NULL OR code = 'quantity_negative' AND on_hand = 0) AND owned
+    FROM load_judged WHERE (code IS NULL OR code = 'quantity_negative' AND on_hand = 0) AND owned AND NOT stocked
     GROUP BY sku, location
 ), fresh AS MATERIALIZED (
     SELECT g.*, coalesce(r.told, false) AS told, coalesce(r.skew, interval '0') AS skew
     FROM given g LEFT JOIN rule r ON r.location = g.location AND r.source = $1
-    WHERE NOT EXISTS (SELECT FROM stock s WHERE s.sku = g.sku AND s.location = g.location)
 ), moved AS MATERIALIZED (
     SELECT f.sku, f.location, sum(m.quantity) AS quantity
     FROM fresh f JOIN stock_movements m ON m.sku = f.sku AND m.location = f.location

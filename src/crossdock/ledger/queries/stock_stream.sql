@@ -1,7 +1,3 @@
--- name: append
--- SKUs whose promise may have changed.
-INSERT INTO stock_stream (sku) SELECT sku FROM unnest($1::text[]) AS s (sku);
-
 -- name: bounds
 -- The oldest and the newest position that is kept.
 SELECT coalesce(min(position), 0) AS first, coalesce(max(position), 0) AS last FROM stock_stream;

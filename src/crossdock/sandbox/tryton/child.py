@@ -23,9 +23,14 @@ import aiohttp
 import asyncpg
 
 DATABASE: Final = "tryton"
-MODULES: Final = ("sale", "sale_price_list", "sale_credit_limit", "account_invoice_stock")
+MODULES: Final = ("sale", "sale_price_list", "sale_credit_limit", "account_invoice_stock", "purchase")
 _DIE_WITH_PARENT: Final = 1
 _START_SECONDS_MAX: Final = 90.0
+_TELL_SECONDS: Final = 5.0
+# A line of its log for each module that it is about to set up.
+_SETTING_UP: Final = re.compile(rb" trytond\.modules (\w+) load$", re.MULTILINE)
+# What comes with Tryton itself.
+_INNER_MODULES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,33 +103,55 @@ def read_statements(name: str) -> dict[str, str]:
 
 
 async def ensure_database(place: Place, say: Callable[[str], None]) -> None:
-    """Create and initialise Tryton's database unless that was finished before."""
+    """Create and initialise Tryton's database unless that was finished before; one of fewer modules gets the others."""
     statements = read_statements("database.sql")
+    marker = place.home / "initialised"
     connection = await asyncpg.connect(place.database_url)
     try:
         there = await connection.fetchval(statements["find_database"])
-        if there and (place.home / "initialised").exists():
-            return
-        if there:
-            say("tryton: an unfinished database is made anew")
-            await connection.execute(statements["drop_database"])
-        await connection.execute(statements["create_database"])
+        if there and marker.exists():
+            if set(MODULES) <= set(marker.read_text(encoding="ascii").split()):
+                return
+            say("tryton: adding modules (about half a minute)")
+        else:
+            if there:
+                say("tryton: an unfinished database is made anew")
+                await connection.execute(statements["drop_database"])
+            await connection.execute(statements["create_database"])
+            say("tryton: initialising the modules (about a minute)")
     finally:
         await connection.close()
-    say("tryton: initialising the modules (about a minute)")
     kept_secret(place.home / "admin.password")
     command = (
         str(place.environment / "bin" / "trytond-admin"), "-c", str(place.configuration), "-d", DATABASE,
-        "-u", *MODULES, "--activate-dependencies", "--email", "admin@example.com",
+        "-u", *MODULES, "--activate-dependencies", "--email", "admin@example.com", "-vv",
     )  # fmt: skip
+    log = place.home / "trytond.log"
+    before = log.stat().st_size if log.exists() else 0
     process = await _spawn(place, command, {"TRYTONPASSFILE": str(place.home / "admin.password")})
+    telling = asyncio.create_task(_tell_modules(place, before, say))
     try:
         status = await process.wait()
     finally:
+        telling.cancel()
         await stop_tryton(process)
     if status != 0:
         raise RuntimeError(f"trytond-admin failed; see {place.home / 'trytond.log'}")
-    (place.home / "initialised").touch()
+    marker.write_text(" ".join(MODULES), encoding="ascii")
+
+
+async def _tell_modules(place: Place, before: int, say: Callable[[str], None]) -> None:
+    """How far it is, from what it has written into its log since `before`, until it is cancelled."""
+    found = place.environment.glob("lib/python*/site-packages/trytond/modules/*/tryton.cfg")
+    total, told = _INNER_MODULES + len(list(found)), 0
+    while True:
+        await asyncio.sleep(_TELL_SECONDS)
+        with (place.home / "trytond.log").open("rb") as log:
+            log.seek(before)
+            count = len(set(_SETTING_UP.findall(log.read())))
+        if count > told:
+            told = count
+            say(f"tryton: module {count} of {max(total, count)}")
 
 
 async def start_tryton(place: Place) -> asyncio.subprocess.Process:

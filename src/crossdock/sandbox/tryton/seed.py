@@ -12,8 +12,17 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
 from crossdock.sandbox.tryton.accounting import Books, seed_books
+from crossdock.sandbox.tryton.purchasing import seed_purchases
 from crossdock.sandbox.tryton.rpc import Rpc
-from crossdock.sandbox.world import GBP_PER_EUR, TAX_CODES, WAREHOUSES, World, WorldCustomer
+from crossdock.sandbox.world import (
+    FOREIGN_PLACES,
+    GBP_PER_EUR,
+    SUPPLIER,
+    TAX_CODES,
+    WAREHOUSES,
+    World,
+    WorldCustomer,
+)
 
 API_USER: Final = "crossdock"
 # The rights of a clerk in sales, stock and accounting, and nobody's right to go over a credit limit.
@@ -38,8 +47,7 @@ class Grounds:
 
 async def seed(rpc: Rpc, world: World, password: str, say: Say) -> None:
     books = await seed_books(rpc, say)
-    if not await rpc.find("res.user", ("login", "=", API_USER)):
-        await _seed_user(rpc, books, password)
+    await _seed_user(rpc, books, password)
     categories = await _seed_categories(rpc, books)
     units = await _seed_units(rpc, world)
     grounds = Grounds(books, categories, units)
@@ -50,10 +58,16 @@ async def seed(rpc: Rpc, world: World, password: str, say: Say) -> None:
     await _seed_customers(rpc, world, price_lists, books)
     say("tryton: warehouses and stock")
     await _seed_stock(rpc, world, products, units, books)
+    say("tryton: purchase orders")
+    await seed_purchases(rpc, world, products, units, books)
 
 
 async def _seed_user(rpc: Rpc, books: Books, password: str) -> None:
     groups = await rpc.find("res.group", ("name", "not in", list(WITHHELD_GROUPS)))
+    known = await rpc.find("res.user", ("login", "=", API_USER))
+    if known:
+        await rpc.call("model.res.user.write", known, {"groups": [("add", groups)]})
+        return
     await rpc.create("res.user", [{
         "name": "Crossdock", "login": API_USER, "password": password, "groups": [("add", groups)],
         "companies": [("add", [books.company])], "company": books.company,
@@ -111,14 +125,18 @@ async def _seed_units(rpc: Rpc, world: World) -> dict[str, int]:
 async def _seed_products(rpc: Rpc, world: World, grounds: Grounds) -> dict[str, int]:
     known = await _codes(rpc, "product.product")
     rows = []
-    for product in world.products:
+    for product in world.sold:
         if product.sku in known:
             continue
         unit = grounds.units[product.base_unit]
         packs = " ".join(f"{pack.unit}={pack.quantity}/{pack.gtin}" for pack in product.packs)
+        if product.components:
+            packs += " KIT=" + ",".join(f"{part.sku}*{part.quantity}" for part in product.components)
         rows.append({
-            "name": product.name, "code": product.sku, "type": "goods", "default_uom": unit, "salable": True,
-            "sale_uom": unit, "list_price": product.list_price_eur,
+            # A kit has no stock of its own: a sale of it is a sale of its components.
+            "type": "service" if product.components else "goods",
+            "name": product.name, "code": product.sku, "default_uom": unit, "salable": True, "sale_uom": unit,
+            "list_price": product.list_price_eur,
             "account_category": grounds.categories[product.tax_category],
             "products": [("create", [{
                 "suffix_code": "", "description": packs, "cost_price": product.cost_eur,
@@ -210,12 +228,16 @@ async def _countries(rpc: Rpc) -> dict[str, int]:
 async def _seed_stock(
     rpc: Rpc, world: World, products: Mapping[str, int], units: Mapping[str, int], books: Books
 ) -> None:
-    """Goods leave straight from storage (no separate output zone): the warehouse system does picking and packing."""
+    """Goods leave straight from storage (no separate output zone): the warehouse system does picking and packing.
+
+    The books have places of others too, for what leaves from there; but a supplier's goods are not in them.
+    """
     lost = await rpc.find_one("stock.location", ("type", "=", "lost_found"))
-    existing = await rpc.find("stock.location", ("type", "=", "warehouse"), ("code", "in", list(WAREHOUSES)))
+    places = (*WAREHOUSES, *FOREIGN_PLACES)
+    existing = await rpc.find("stock.location", ("type", "=", "warehouse"), ("code", "in", list(places)))
     finished = {row["code"] for row in await rpc.call("model.stock.location.read", existing, ["code"])}
     today = datetime.now(UTC).date()
-    for warehouse in WAREHOUSES:
+    for warehouse in places:
         if warehouse in finished:
             continue
         inbound, storage = await rpc.create("stock.location", [
@@ -225,14 +247,15 @@ async def _seed_stock(
         rows = [
             {
                 "product": products[product.sku], "unit": units[product.base_unit],
-                "quantity": float(dict(product.stock)[warehouse]),
+                "quantity": float(count),
                 "from_location": lost, "to_location": storage, "company": books.company, "effective_date": today,
                 "planned_date": today,
             }
-            for product in world.products
+            for product in world.products for place, count in product.stock
+            if place == warehouse != SUPPLIER and count
         ]  # fmt: skip
-        moves = await rpc.create("stock.move", rows)
-        await rpc.call("model.stock.move.do", moves)
+        if rows:
+            await rpc.call("model.stock.move.do", await rpc.create("stock.move", rows))
         # Last, so that a warehouse that is there has its stock.
         await rpc.create("stock.location", [{
             "name": warehouse, "code": warehouse, "type": "warehouse", "input_location": inbound,
