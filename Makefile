@@ -81,7 +81,7 @@ run: $(VENV)/.runtime ## Bring up everything; ORDERS_PER_SECOND=n and DURATION=s
 .PHONY: lint
 lint: $(VENV)/.dev ## Style
 	@echo "== lint"
-	$(BIN)/ruff check src tests $(wildcard bench)
+	$(BIN)/ruff check src tests examples $(wildcard bench)
 
 .PHONY: types
 types: $(VENV)/.dev ## Types, strict

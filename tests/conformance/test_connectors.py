@@ -20,9 +20,10 @@ from crossdock.connectors.wms.declaration import CONNECTOR as WMS
 from crossdock.kit import conformance
 from crossdock.kit.conformance import Case
 from crossdock.kit.connector import Call, Connector
+from crossdock.kit.samples import make_call, make_fulfilment, make_order, make_part
 from crossdock.kit.settings import decode_settings
 from crossdock.model.errors import Misconfigured, Refused, Unavailable
-from tests.conformance.calls import BASKET, make_call, make_fulfilment, make_order, make_part
+from tests.conformance.calls import BASKET
 from tests.conformance.partners import RunningPartner
 
 pytestmark = pytest.mark.process

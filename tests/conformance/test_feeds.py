@@ -24,6 +24,7 @@ from crossdock.connectors.carrier.declaration import CONNECTOR as CARRIER
 from crossdock.connectors.shop.declaration import CONNECTOR as SHOP
 from crossdock.connectors.wms.declaration import CONNECTOR as WMS
 from crossdock.kit.connector import Connector
+from crossdock.kit.samples import make_call, make_fulfilment, make_order
 from crossdock.kit.settings import decode_settings
 from crossdock.kit.webhooks import WebhookSecrets, read_secrets, verify
 from crossdock.model.errors import Invalid, Unavailable
@@ -32,7 +33,7 @@ from crossdock.model.fulfilment import FulfilmentLine, FulfilmentOrder, Shipment
 from crossdock.model.orders import OrderPlaced
 from crossdock.model.values import Quantity
 from crossdock.sandbox.world import make_world
-from tests.conformance.calls import BASKET, make_call, make_fulfilment, make_order
+from tests.conformance.calls import BASKET
 from tests.conformance.partners import RunningPartner, start_partner
 
 pytestmark = pytest.mark.process

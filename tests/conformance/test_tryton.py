@@ -24,6 +24,7 @@ import pytest
 
 from crossdock.connectors.tryton.declaration import CONNECTOR
 from crossdock.kit.connector import Call, Done
+from crossdock.kit.samples import SAMPLE_AT, make_call, make_order
 from crossdock.kit.settings import decode_settings
 from crossdock.ledger.embedded import EmbeddedPostgres
 from crossdock.model.documents import Component, Pack, Product
@@ -32,7 +33,6 @@ from crossdock.model.fulfilment import PartLine, ShipmentPart
 from crossdock.model.orders import Allocation, Order
 from crossdock.model.values import Money, Quantity
 from crossdock.sandbox.world import make_world
-from tests.conformance.calls import NOW, make_call, make_order
 from tests.conformance.partners import RunningPartner
 
 VENV = os.environ.get("CROSSDOCK_TEST_TRYTON_VENV", "")
@@ -112,7 +112,9 @@ def part_of(order: Order, name: str, warehouse: str, *lines: tuple[int, str, str
         count = Quantity(Decimal(quantity), line.quantity.unit)
         parts.append(PartLine(line.line, line.sku, count, Decimal(net_text), Decimal(tax_text), "EU-STD"))
     net, tax = sum((line.net for line in parts), Decimal(0)), sum((line.tax for line in parts), Decimal(0))
-    return ShipmentPart(f"SH-{order.number}-{name}", warehouse, NOW, tuple(parts), Money(net, "EUR"), Money(tax, "EUR"))
+    return ShipmentPart(
+        f"SH-{order.number}-{name}", warehouse, SAMPLE_AT, tuple(parts), Money(net, "EUR"), Money(tax, "EUR")
+    )
 
 
 async def perform(client: Any, call: Call) -> Done | CrossdockError:

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -89,6 +90,33 @@ def test_without_a_home_every_command_says_what_to_do(tmp_path: Path, arguments:
 def test_replay_wants_to_know_what(tmp_path: Path) -> None:
     assert ask("replay", "steps", home=tmp_path).returncode == 2
     assert ask("replay", "steps", "--all", "--connection", "erp", home=tmp_path).returncode == 2
+
+
+async def test_a_rehearsal_of_one_message_showed_all_that_is_parked(tmp_path: Path, database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        for number in ("X-1", "X-2"):
+            await connection.execute(
+                "INSERT INTO facts (connection, kind, business_key, version, subject, state, body, received_at, due_at,"
+                " cause, message) VALUES ('shop', 'order.paid', $1, '1', $1, 'quarantined', '{}', now(), now(),"
+                " 'order_missing', 'This refers to an order that never arrived.')", number,
+            )  # fmt: skip
+        fact_id = await connection.fetchval("SELECT max(fact_id) FROM facts")
+    finally:
+        await connection.close()
+    make_credentials(Home(tmp_path), ROOT / "crossdock.toml")
+    ask_here = partial(ask, home=tmp_path, CROSSDOCK_DATABASE_URL=database_url)
+    rehearsed = ask_here("replay", "facts", "--fact", str(fact_id), "--rehearse", "--json")
+    assert rehearsed.returncode == 0, rehearsed.stderr
+    assert [row["fact"]["fact_id"] for row in json.loads(rehearsed.stdout)] == [fact_id]
+    shown = ask_here("replay", "facts", "--cause", "order_missing", "--rehearse")
+    assert "X-1" in shown.stdout
+    assert "X-2" in shown.stdout
+    none = ask_here("replay", "steps", "--order", "CD00000001", "--rehearse", "--json")
+    assert json.loads(none.stdout) == []
+    assert ask_here("replay", "dismiss", "--reason", "All.").returncode == 2
+    closed = ask_here("replay", "dismiss", "--fact", str(fact_id), "--reason", "Paid twice.", "--json")
+    assert json.loads(closed.stdout) == {"dismissed": 1}
 
 
 def test_the_demonstrations_configuration_is_fine(tmp_path: Path) -> None:

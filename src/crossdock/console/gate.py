@@ -127,6 +127,21 @@ def safe_return(target: str) -> str:
     return target
 
 
+def came_from(request: AnyRequest) -> str:
+    """The page of ours whose form or link led here; the overview where none is told."""
+    parts = urlsplit(request.headers.get("referer", ""))
+    if parts.netloc != request.headers.get("host") or parts.path == request.url.path:
+        return "/console"
+    query = without_said(parts.query)
+    return safe_return(f"{parts.path}?{query}" if query else parts.path)
+
+
+def without_said(query: str) -> str:
+    """A page's query without what the last action said, and from the listing's first page."""
+    parts = query.split("&")
+    return "&".join(part for part in parts if part and not part.startswith(("said=", "count=", "cursor=")))
+
+
 def add_headers(response: Response[Any]) -> Response[Any]:
     """Every answer of the console carries the security headers; only assets may be kept."""
     for name, value in HEADERS.items():

@@ -30,7 +30,11 @@ Text = Annotated[str, QueryParameter(max_length=TEXT_LENGTH_MAX)]
 # What a page says after an action; only these texts can be shown, with a number.
 SAID: Final = {
     "released": "{count} released. They are decided anew.",
+    "released_some": "{count} released. What stays held cannot be accepted as it is: release one alone to see why.",
     "refused": "{count} refused.",
+    "closed": "{count} closed.",
+    "reason": "Nothing was done: write the reason first.",
+    "unchosen": "Nothing was chosen. Tick what is meant first.",
     "replayed": "{count} will be tried again now.",
     "paused": "Paused. Nothing is sent until it is resumed; what arrives is kept.",
     "resumed": "Resumed. The backlog drains at the partner’s own rate.",
@@ -47,7 +51,7 @@ def said(request: AnyRequest) -> str:
     """The sentence for the action just done, from the query."""
     text = SAID.get(request.query_params.get("said", ""), "")
     count = request.query_params.get("count", "")
-    return text.format(count=count if count.isdigit() and len(count) < 8 else "Some")
+    return text.format(count=count if count.isdigit() and len(count) < 8 else "None")
 
 
 @get("/", media_type=MediaType.HTML)
@@ -180,8 +184,9 @@ async def quarantined_facts_page(
     chosen = {"connection": connection, "cause": cause, "kind": kind}
     query = urlencode({name: value for name, value in chosen.items() if value})
     return render(
-        services, "quarantined_facts.html", session, listing=listing, chosen=chosen, query=query, said=said(request)
-    )
+        services, "quarantined_facts.html", session, listing=listing, chosen=chosen, query=query, said=said(request),
+        rehearsed=await services.control.rehearse_facts([fact.fact_id for fact in listing.items]),
+    )  # fmt: skip
 
 
 @get("/quarantine/facts/{fact_id:int}/payload", media_type=MediaType.HTML)

@@ -23,6 +23,7 @@ from crossdock.console.gate import (
     Services,
     Visitor,
     add_headers,
+    came_from,
     check_origin,
     first,
     read_form,
@@ -40,7 +41,8 @@ from crossdock.console.session import (
     sign_in,
     sign_out,
 )
-from crossdock.model.errors import CrossdockError
+from crossdock.insight.masking import masked_text
+from crossdock.model.errors import Conflict, CrossdockError
 
 _HANDLERS: Final = (
     pages.overview_page,
@@ -60,6 +62,7 @@ _HANDLERS: Final = (
     actions.refuse,
     actions.replay_parked_steps,
     actions.replay_parked_facts,
+    actions.dismiss_parked_facts,
     actions.pause,
     actions.resume,
     actions.set_breaker,
@@ -144,8 +147,10 @@ def console_routes(services: ConsoleServices) -> list[ControllerRouterHandler]:
         return services
 
     def problem_page(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        status, sentence = _problem(error)
-        page = render(services, "problem.html", None, status=status, sentence=sentence)
+        status, sentence, advice = _problem(error)
+        page = render(
+            services, "problem.html", None, status=status, sentence=sentence, advice=advice, back=came_from(request)
+        )
         return add_headers(Response(page, media_type=MediaType.HTML, status_code=status))
 
     router = Router(
@@ -162,11 +167,14 @@ def console_routes(services: ConsoleServices) -> list[ControllerRouterHandler]:
     return [router]
 
 
-def _problem(error: Exception) -> tuple[int, str]:
-    """What went wrong, in a sentence; never a stack, never what was sent."""
+def _problem(error: Exception) -> tuple[int, str, tuple[str, ...]]:
+    """What went wrong, in a sentence, and what to do; never a stack, never what was sent."""
     if isinstance(error, CrossdockError):
-        return (400 if error.who_acts == "sender" else 409), error.message
+        # A conflict's detail is what speaks against it, in our own words; elsewhere it is meant for engineers.
+        is_conflict = isinstance(error, Conflict)
+        status = 400 if error.who_acts == "sender" and not is_conflict else 409
+        return status, error.message, (masked_text(error.detail) if is_conflict else "", error.next_action)
     if isinstance(error, HTTPException) and error.status_code < 500:
         written_by_us = type(error).__module__.startswith("crossdock")
-        return error.status_code, error.detail if written_by_us else "This request cannot be answered as it is."
-    return 500, "Something went wrong on our side."
+        return error.status_code, error.detail if written_by_us else "This request cannot be answered as it is.", ()
+    return 500, "Something went wrong on our side.", ()

@@ -76,6 +76,8 @@ ACTIONS: Final = {
     "order.cancel": "Cancellation asked for",
     "step.replay": "Parked steps begun again",
     "fact.replay": "Parked message decided again",
+    "fact.dismiss": "Parked message closed",
+    "fact.correct": "Parked message corrected and decided again",
     "order.mended": "Refused before; decided again when what it names changed",
 }
 UNITS: Final = {

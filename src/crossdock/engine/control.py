@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -11,6 +11,7 @@ import msgspec
 
 from crossdock.engine.intake import Acceptor
 from crossdock.engine.ports import PlanBook
+from crossdock.engine.rehearsal import Rehearsed, body_type, check_correction, rehearse_orders
 from crossdock.engine.releases import decide_anew, find_held, write_release
 from crossdock.ledger import drift, publications
 from crossdock.ledger.database import Connection, Queries
@@ -95,12 +96,12 @@ class Control:
 
     async def replay_steps(
         self, now: datetime, actor: str, *, connection: str | None = None, error_code: str | None = None,
-        order_ids: Sequence[int] | None = None,
+        order_ids: Sequence[int] | None = None, operation: str | None = None,
     ) -> int:  # fmt: skip
         """Begin parked steps that match again; return how many."""
         ids = list(order_ids) if order_ids is not None else None
         async with self._pool.acquire() as database, database.transaction():
-            rows = await database.fetch(_SQL["replay_steps"], now, connection, error_code, ids)
+            rows = await database.fetch(_SQL["replay_steps"], now, connection, error_code, ids, operation)
             await _audit(
                 database, now, actor, "steps.replay", connection or "all", code=error_code or "", count=str(len(rows))
             )
@@ -112,15 +113,53 @@ class Control:
 
     async def replay_facts(
         self, now: datetime, actor: str, *, connection: str | None = None, cause: str | None = None,
-        fact_ids: Sequence[int] | None = None,
+        fact_ids: Sequence[int] | None = None, kind: str | None = None,
     ) -> int:  # fmt: skip
         """Decide parked facts that match again; return how many."""
         ids = list(fact_ids) if fact_ids is not None else None
         async with self._pool.acquire() as database, database.transaction():
-            rows = await database.fetch(_SQL["replay_facts"], now, connection, cause, ids)
+            rows = await database.fetch(_SQL["replay_facts"], now, connection, cause, ids, kind)
             count = str(len(rows))
             await _audit(database, now, actor, "facts.replay", connection or "all", cause=cause or "", count=count)
-            await database.execute(_SQL["write_fact_replays"], now, actor, [row["fact_id"] for row in rows])
+            found = [row["fact_id"] for row in rows]
+            await database.execute(_SQL["write_fact_actions"], now, actor, found, "fact.replay", None)
+        return len(rows)
+
+    async def read_parked(self, fact_id: int) -> bytes:
+        """The body of a parked fact, as it would be decided again. Raises Invalid."""
+        async with self._pool.acquire() as database:
+            kind, _, body = await _read_parked(database, fact_id)
+        body_type(kind)
+        return body
+
+    async def correct_fact(self, now: datetime, actor: str, fact_id: int, body: bytes, reason: str) -> None:
+        """Decide a parked fact again with a corrected body; what was received is kept. Raises Invalid."""
+        async with self._pool.acquire() as database, database.transaction():
+            kind, business_key, _ = await _read_parked(database, fact_id)
+            check_correction(kind, business_key, body)
+            if await database.fetchval(_SQL["correct_fact"], fact_id, body, now) is None:
+                raise _not_parked()
+            await _audit(database, now, actor, "facts.correct", str(fact_id), reason=reason)
+            await database.execute(_SQL["write_fact_actions"], now, actor, [fact_id], "fact.correct", reason)
+
+    async def rehearse_facts(self, fact_ids: Sequence[int]) -> Mapping[int, Rehearsed]:
+        """What would become of those that are parked orders if they were replayed now; nothing is done."""
+        return await rehearse_orders(self._pool, self._acceptor, self._plans, fact_ids)
+
+    async def dismiss_facts(
+        self, now: datetime, actor: str, reason: str, *, connection: str | None = None, cause: str | None = None,
+        fact_ids: Sequence[int] | None = None, kind: str | None = None,
+    ) -> int:  # fmt: skip
+        """Close parked facts that match, because a person has settled them otherwise; return how many."""
+        ids = list(fact_ids) if fact_ids is not None else None
+        async with self._pool.acquire() as database, database.transaction():
+            rows = await database.fetch(_SQL["dismiss_facts"], connection, cause, ids, kind)
+            await _audit(
+                database, now, actor, "facts.dismiss", connection or "all", cause=cause or "", count=str(len(rows)),
+                reason=reason,
+            )  # fmt: skip
+            found = [row["fact_id"] for row in rows]
+            await database.execute(_SQL["write_fact_actions"], now, actor, found, "fact.dismiss", reason)
         return len(rows)
 
     async def cancel_order(self, now: datetime, actor: str, order_id: int, reason: str) -> None:
@@ -204,6 +243,17 @@ class Control:
             )  # fmt: skip
         await _audit(database, now, actor, "hold.release", order.number, cause=hold.cause)
         return await write_release(database, self._acceptor, self._plans, locked, acceptance, order, now, actor)
+
+
+async def _read_parked(database: Connection, fact_id: int) -> tuple[str, str, bytes]:
+    row = await database.fetchrow(_SQL["read_parked"], fact_id)
+    if row is None:
+        raise _not_parked()
+    return row["kind"], row["business_key"], row["body"]
+
+
+def _not_parked() -> Invalid:
+    return Invalid("fact_not_parked", "There is no parked message of this number.", field="fact")
 
 
 async def _audit(database: Connection, now: datetime, actor: str, action: str, subject: str, **detail: str) -> None:

@@ -18,7 +18,7 @@ from crossdock.ledger.acceptance import Accepted, Arrival
 from crossdock.ledger.facts import insert_facts
 from crossdock.ledger.holds import lock_holds, redeem_holds
 from crossdock.ledger.reference import ReferenceCache
-from crossdock.model.errors import Unavailable
+from crossdock.model.errors import CrossdockError, Unavailable
 from crossdock.model.facts import Fact
 from crossdock.model.orders import Order, OrderAcknowledgment, OrderPlaced
 from crossdock.rules.accept import Acceptance, acknowledge
@@ -131,6 +131,20 @@ class Acceptor:
             again = await ledger.read_figures(connection, (), customers, sorted(_stocked(placed, reference)))
             book = again.book
         return Seen(figures.is_any_known, figures.numbers, reference, book)
+
+    async def rehearse(self, connection: Any, placed: Sequence[Placed]) -> list[OrderAcknowledgment | CrossdockError]:
+        """What would be said to these orders now, one after the other; nothing is locked, taken or written."""
+        seen = await self.look(connection, (), placed)
+        now = self._clock()
+        said: list[OrderAcknowledgment | CrossdockError] = []
+        for item in placed:
+            try:
+                decided, _ = self._decide(item, None, 0, seen.reference, seen.book, now)
+            except CrossdockError as error:
+                said.append(error)
+            else:
+                said.append(decided.acceptance.acknowledgment)
+        return said
 
     def _decide(
         self, item: Placed, hold: SetAside | None, order_id: int, reference: Reference, book: Book, now: datetime

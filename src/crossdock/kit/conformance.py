@@ -1,7 +1,8 @@
 """What every connector must do, checked against its partner or the partner's simulation and judged by its write log.
 
 A connector's tests say how to reach the partner (`Partner`) and how to make a fresh call of each operation (`Case`);
-the checks here are the same for all. They raise AssertionError with a sentence.
+the checks here are the same for all. They raise AssertionError with a sentence. `check_operation` and `check_feed` are
+all checks of one operation and of one feed.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from crossdock.kit.arrivals import translate_items
 from crossdock.kit.connector import Call, Connector, Done, Operation, Shown, StockLane, Submitted
 from crossdock.kit.settings import decode_settings
-from crossdock.model.errors import CrossdockError, InDoubt, Misconfigured, Unavailable
+from crossdock.model.errors import CrossdockError, InDoubt, Invalid, Misconfigured, Unavailable
+from crossdock.model.facts import FACT_BODIES, UNTRANSLATED, Fact, Untranslated
 from crossdock.model.stock import StockFigure
 
 FEED_SECONDS_MAX: Final = 30.0
+PAGES_MAX: Final = 1000
+NONSENSE: Final = (b"", b"[]", b"{", b'{"type": "no such thing"}', b'{"data": "\xff"}', b'{"data": "\\ud800"}')
 
 
 class Partner(Protocol):
@@ -145,6 +150,75 @@ async def check_secrets(case: Case, client: Any) -> None:
     hidden += [call.order.payment.token, call.order.ship_to.email, call.order.ship_to.street, call.order.ship_to.name]
     for secret in filter(None, hidden):
         _require(secret not in kept, f"{case.operation} keeps {secret[:4]}… in an exchange")
+
+
+async def check_operation(case: Case, client: Any, partner: Partner) -> None:
+    """Everything that one operation must do."""
+    if case.effect:
+        await check_repeated(case, client, partner)
+        await check_lost_answer(case, client, partner)
+        await check_lost_request(case, client, partner)
+    await check_errors(case, client, partner)
+    await check_secrets(case, client)
+
+
+async def read_feed(connector: Connector, client: Any, feed: str, cursor: str = "") -> list[Fact]:
+    """All pages from `cursor` on."""
+    facts: list[Fact] = []
+    for _ in range(PAGES_MAX):
+        page = await connector.feed(feed).read(client, connector.system, cursor)
+        facts.extend(page.facts)
+        cursor = page.cursor
+        if not page.more:
+            return facts
+    raise AssertionError(f"The feed {feed} of {connector.system} has no end.")
+
+
+async def check_feed(connector: Connector, client: Any, feed: str) -> None:
+    """Each fact has a body of its kind and the payload it was made of. Where the feed says how one item is translated,
+    read again it is the same fact, its payload is the same fact again, and nonsense is refused."""
+    facts = await read_feed(connector, client, feed)
+    _require(bool(facts), f"The feed {feed} has nothing to tell: have the partner do something first.")
+    for fact in facts:
+        _require(fact.kind != UNTRANSLATED, f"{feed} cannot translate {fact.raw[:200]!r}")
+        msgspec.json.decode(fact.body, type=FACT_BODIES[fact.kind])
+        _require(bool(fact.raw and fact.business_key), f"A fact of {feed} has no payload or no business key.")
+    translate = connector.feed(feed).translate
+    if translate is None:
+        return
+    again = {_identity(fact) for fact in await read_feed(connector, client, feed)}
+    _require(again >= {_identity(fact) for fact in facts}, f"Read again, {feed} tells other facts.")
+    for fact in facts:
+        retold = {_identity(found) for found in translate(connector.system, fact.raw)}
+        _require(_identity(fact) in retold, f"A replay of {fact.business_key} of {feed} would be another fact.")
+    for nonsense in NONSENSE:
+        for fact in translate_items(connector.system, feed, [nonsense], translate, str):
+            _require(fact.kind == UNTRANSLATED, f"{feed} makes a fact of {nonsense!r}.")
+            code = msgspec.json.decode(fact.body, type=Untranslated).code
+            _require(code != "translation_defect", f"{feed} has no sentence for {nonsense!r}.")
+
+
+async def check_webhook(connector: Connector, client: Any, headers: Mapping[str, str], body: bytes) -> None:
+    """The same webhook twice is the same facts, and nonsense is Invalid."""
+    if connector.webhook is None:
+        raise AssertionError(f"{connector.system} declares no webhook")
+    first = await connector.webhook.read(client, connector.system, headers, body)
+    again = await connector.webhook.read(client, connector.system, headers, body)
+    _require(bool(first), "The webhook says nothing.")
+    _require([_identity(fact) for fact in first] == [_identity(fact) for fact in again], "It says another thing again.")
+    for fact in first:
+        msgspec.json.decode(fact.body, type=FACT_BODIES[fact.kind])
+        _require(fact.raw == body, "A fact of a webhook must keep the body as it was received.")
+    for nonsense in NONSENSE:
+        try:
+            await connector.webhook.read(client, connector.system, headers, nonsense)
+        except Invalid:
+            continue
+        raise AssertionError(f"A webhook of {nonsense!r} must be Invalid.")
+
+
+def _identity(fact: Fact) -> tuple[str, str, str, str]:
+    return (fact.connection, fact.kind, fact.business_key, fact.version)
 
 
 @dataclass(frozen=True, slots=True)

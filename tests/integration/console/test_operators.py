@@ -64,7 +64,7 @@ async def test_all_holds_of_a_cause_are_released_at_once(database_url: str) -> N
         held = [await place_held(world, f"H-{number}", f"C{number}") for number in range(4)]
         cause = await world.pool.fetchval("SELECT hold_cause FROM order_progress LIMIT 1")
         nothing = await olive.act("/console/holds/release", cause=cause)
-        assert nothing.headers["location"] == "/console/holds?said=none"
+        assert nothing.headers["location"] == "/console/holds?said=unchosen"
         answer = await olive.act("/console/holds/release", cause=cause, all="yes")
         assert answer.headers["location"] == "/console/holds?said=released&count=4"
         for order_id in held:
@@ -101,9 +101,29 @@ async def test_replayed_steps_stand_in_the_timelines_of_their_orders(house: Hous
     parked = await house.pool.fetch(
         "SELECT order_id, name FROM steps WHERE state = 'quarantined' AND error_code = 'connection_refused'"
     )
-    await operator.act("/console/quarantine/steps/replay", connection="erp", cause="connection_refused")
+    await operator.act(
+        "/console/quarantine/steps/replay", all="yes", connection="erp", cause="connection_refused"
+    )
     assert len(parked) > 1
     for row in parked:
         page = (await operator.get(f"/console/orders/CD{row['order_id']:08d}")).text
         assert "Parked steps begun again" in page
         assert "olive" in page
+
+
+async def test_a_hold_that_cannot_be_released_says_why_and_leads_back(database_url: str) -> None:
+    async with operated(database_url) as (world, olive):
+        order_id = await place_held(world, "H-1", "C1")
+        await world.pool.execute("UPDATE products SET body = jsonb_set(body::jsonb, '{status}', '\"blocked\"')::json")
+        await world.pool.execute("UPDATE reference_version SET version = version + 1")
+        await world.pool.execute("UPDATE products SET changed = (SELECT version FROM reference_version)")
+        here = f"/console/orders/CD{order_id:08d}"
+        answer = await olive.post(
+            "/console/holds/release", headers={"referer": f"http://console.test{here}?said=none"},
+            form_token=olive.form_token, order_id=str(order_id),
+        )  # fmt: skip
+        assert answer.status_code == 409
+        assert "The order can no longer be accepted." in answer.text
+        assert "Refuse it, or mend what the reasons name." in answer.text
+        assert "SKU-0" in answer.text
+        assert f'href="{here}">Back' in answer.text

@@ -112,16 +112,74 @@ async def test_the_breaker_is_set_by_hand(house: House, operator: Visitor) -> No
 async def test_parked_steps_and_facts_are_replayed_one_or_all(house: House, operator: Visitor) -> None:
     answer = await operator.act("/console/orders/CD00000013/replay")
     assert answer.headers["location"] == "/console/orders/CD00000013?said=replayed&count=1"
-    answer = await operator.act("/console/quarantine/steps/replay", connection="erp", cause="connection_refused")
+    group = {"all": "yes", "connection": "erp", "operation": "erp.ship", "cause": "connection_refused"}
+    answer = await operator.act("/console/quarantine/steps/replay", **group)
     assert answer.headers["location"] == "/console/holds?said=replayed&count=2"
-    again = await operator.act("/console/quarantine/steps/replay", connection="erp", cause="connection_refused")
+    again = await operator.act("/console/quarantine/steps/replay", **group)
     assert again.headers["location"] == "/console/holds?said=none"
     fact = await house.pool.fetchval("SELECT min(fact_id) FROM facts WHERE state = 'quarantined'")
     await operator.act("/console/quarantine/facts/replay", fact_id=str(fact))
     assert await house.pool.fetchval("SELECT count(*) FROM facts WHERE state = 'quarantined'") == 3
     nothing = await operator.act("/console/quarantine/facts/replay")
-    assert nothing.headers["location"] == "/console/holds?said=none"
+    assert nothing.headers["location"] == "/console/holds?said=unchosen"
+    assert "Nothing was chosen." in (await operator.get(nothing.headers["location"])).text
     assert await house.pool.fetchval("SELECT count(*) FROM facts WHERE state = 'quarantined'") == 3
+
+
+async def test_replay_chosen_without_a_tick_replayed_everything(house: House, operator: Visitor) -> None:
+    page = await operator.get("/console/quarantine/steps?connection=erp&cause=connection_refused")
+    hidden = dict(re.findall(r'<input type="hidden" name="(connection|cause|operation)" value="([^"]*)">', page.text))
+    parked = await house.pool.fetchval("SELECT count(*) FROM steps WHERE state = 'quarantined'")
+    assert parked > 1
+    answer = await operator.act("/console/quarantine/steps/replay", **hidden)
+    assert answer.headers["location"] == "/console/holds?said=unchosen"
+    assert await house.pool.fetchval("SELECT count(*) FROM steps WHERE state = 'quarantined'") == parked
+
+
+async def test_replay_all_of_this_cause_took_other_kinds_along(house: House, operator: Visitor) -> None:
+    await house.pool.execute(
+        """INSERT INTO facts (connection, kind, business_key, version, subject, state, body, received_at, due_at, cause)
+        VALUES ('shop', 'order.paid', 'P-1', '1', 'S-1', 'quarantined', '{}', now(), now(), 'sku_unknown')"""
+    )
+    group = {"all": "yes", "connection": "shop", "kind": "order.placed", "cause": "sku_unknown"}
+    answer = await operator.act("/console/quarantine/facts/replay", **group)
+    assert answer.headers["location"] == "/console/holds?said=replayed&count=4"
+    assert await house.pool.fetchval("SELECT kind FROM facts WHERE state = 'quarantined'") == "order.paid"
+
+
+async def test_a_parked_message_that_was_settled_by_telephone_is_closed(house: House, operator: Visitor) -> None:
+    facts = [str(row[0]) for row in await house.pool.fetch("SELECT fact_id FROM facts WHERE state = 'quarantined'")]
+    silent = await operator.act("/console/quarantine/facts/dismiss", fact_id=facts[:2])
+    assert silent.headers["location"] == "/console/holds?said=reason"
+    answer = await operator.act("/console/quarantine/facts/dismiss", fact_id=facts[:2], reason="Ordered anew by phone.")
+    assert answer.headers["location"] == "/console/holds?said=closed&count=2"
+    assert "2 closed." in (await operator.get(answer.headers["location"])).text
+    assert await house.pool.fetchval("SELECT count(*) FROM facts WHERE state = 'quarantined'") == 2
+    kept = await house.pool.fetchrow("SELECT state, raw FROM facts WHERE fact_id = $1", int(facts[0]))
+    assert (kept["state"], bool(kept["raw"])) == ("ignored", True)
+    told = await house.pool.fetch("SELECT actor, detail FROM audit WHERE action = 'fact.dismiss'")
+    assert [row["actor"] for row in told] == ["olive", "olive"]
+    assert all(b"Ordered anew by phone." in row["detail"] for row in told)
+
+
+async def test_the_payload_of_a_message_that_came_as_canonical_json_is_shown(house: House, operator: Visitor) -> None:
+    fact_id = await house.pool.fetchval(
+        """INSERT INTO facts (connection, kind, business_key, version, subject, state, body, received_at, due_at, cause)
+        VALUES ('api', 'stock.moved', 'M-1', '1', '', 'quarantined', '{"sku": "BOLT-M8"}', now(), now(), 'x')
+        RETURNING fact_id"""
+    )
+    answer = await operator.get(f"/console/quarantine/facts/{fact_id}/payload")
+    assert answer.status_code == 200
+    assert "BOLT-M8" in answer.text
+
+
+async def test_buyers_were_told_the_operators_name_as_the_reason(house: House, operator: Visitor) -> None:
+    for path, fields in (("/console/holds/refuse", {"order_id": "6"}), ("/console/orders/CD00000006/cancel", {})):
+        answer = await operator.act(path, reason="  ", **fields)
+        assert answer.headers["location"].endswith("?said=reason")
+        assert "write the reason first" in (await operator.get(answer.headers["location"])).text
+    assert await house.pool.fetchval("SELECT state FROM order_progress WHERE order_id = 6") == "held"
+    assert await house.pool.fetchval("SELECT count(*) FROM audit") == 0
 
 
 async def test_held_orders_are_refused_chosen_and_all_of_a_cause(house: House, operator: Visitor) -> None:
@@ -130,7 +188,7 @@ async def test_held_orders_are_refused_chosen_and_all_of_a_cause(house: House, o
     assert (
         (await operator.act("/console/holds/refuse", cause="credit_limit", reason="x"))
         .headers["location"]
-        .endswith("none")
+        .endswith("unchosen")
     )
     answer = await operator.act("/console/holds/refuse", cause="credit_limit", all="yes", reason="No credit.")
     assert answer.headers["location"] == "/console/holds?said=refused&count=2"

@@ -70,5 +70,5 @@ ORDER BY s.order_id, s.name
 LIMIT $6
 
 -- name: fact_payload
--- The payload as received.
-SELECT raw FROM facts WHERE fact_id = $1
+-- The payload as received; the body itself where it came as just that.
+SELECT coalesce(raw, convert_to(body::text, 'UTF8')) AS payload FROM facts WHERE fact_id = $1

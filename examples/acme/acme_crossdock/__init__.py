@@ -1,0 +1,1 @@
+"""Acme WMS: declared in `declaration`, spoken to in `client`, translated in `translate`."""
