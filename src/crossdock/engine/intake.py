@@ -100,7 +100,6 @@ class Acceptor:
                 holds[item.placed.reservation] = hold.redeemed_by(order_id)
         await redeem_holds(connection, redeemed, now)
         await ledger.write_acceptances(connection, accepted, now)
-        await ledger.write_new_promises(connection, [item for item in accepted if item.acceptance.order is not None])
         return accepted
 
     async def accept_unlocked(self, connection: Any, placed: Sequence[Placed], seen: Seen) -> list[Accepted]:

@@ -6,11 +6,11 @@ batches wait for each other instead of failing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Final
 
 import asyncpg
@@ -27,7 +27,7 @@ from crossdock.rules.accept import Acceptance, Book, Exposure
 _SQL: Final = Queries.load("acceptance")
 _ENCODER: Final = msgspec.json.Encoder()
 _NOTHING: Final = Decimal(0)
-# With these words `write_if_covered` ends when it is not.
+# With these words `write_orders` ends when they do not cover what was decided.
 _MOVED: Final = "figures moved"
 _ACCOUNTS: Final = msgspec.json.Decoder(list[tuple[str, Decimal, Decimal]])
 _STOCK: Final = msgspec.json.Decoder(list[tuple[str, str, Decimal]])
@@ -124,12 +124,10 @@ def _book(accounts: Sequence[Any], stock: Sequence[Any]) -> Book:
 
 
 async def write_acceptances(connection: Connection, accepted: Sequence[Accepted], now: datetime) -> None:
-    """Write all but what they hold (`write_new_promises`).
+    """Write all that a batch leaves, whose accounts and stock are locked.
 
     Raises UniqueViolationError when another process recorded one of the keys first: roll back and look again.
     """
-    direct = [item for item in accepted if item.arrival is not None]
-    kept = [item for item in accepted if item.acceptance.order is not None]
     inbox = [item for item in accepted if item.arrival is None]
     if inbox:
         await connection.execute(
@@ -137,10 +135,9 @@ async def write_acceptances(connection: Connection, accepted: Sequence[Accepted]
             [item.order_id if item.acceptance.order else None for item in inbox],
             [_answer(item) for item in inbox],
         )  # fmt: skip
-    if direct or kept:
-        laid = [(item.order_id, item.steps) for item in kept]
-        with _steps_told(laid):
-            await connection.execute(_SQL["write_orders"], *_order_documents(direct, kept, laid, now))
+    kept = _kept(accepted)
+    if kept or len(inbox) < len(accepted):
+        await _write(connection, accepted, kept, _claims(kept), now, is_locked=True)
 
 
 async def write_if_covered(
@@ -154,68 +151,58 @@ async def write_if_covered(
     and elsewhere at once); a yes never is too bold. Raises UniqueViolationError when another process recorded one of
     the keys first.
     """
-    kept = [item for item in accepted if item.acceptance.order is not None]
-    claims: dict[str, Decimal] = {}
-    for code, amount in _used_credit(kept):
-        claims[code] = claims.get(code, _NOTHING) + amount
+    kept = _kept(accepted)
+    claims = _claims(kept)
     if not claims.keys() <= customers.keys():
         return False
     checked = {
         item.acceptance.order.customer for item in kept
         if item.acceptance.order is not None and item.channel not in unchecked
     }  # fmt: skip
-    credit = [
-        _ClaimRow(code, amount, customers[code].credit_limit if code in checked else None)
-        for code, amount in claims.items()
-    ]
-    laid = [(item.order_id, item.steps) for item in kept]
-    with _steps_told(laid):
-        try:
-            await connection.execute(
-                _SQL["write_if_covered"], *_order_documents(accepted, kept, laid, now), as_rows(_held_rows(kept)),
-                as_rows(credit),
-            )  # fmt: skip
-        except asyncpg.InvalidTextRepresentationError as error:
-            if _MOVED not in str(error):
-                raise
-            return False
+    limits = {code: customers[code].credit_limit for code in claims.keys() & checked}
+    try:
+        await _write(connection, accepted, kept, claims, now, is_locked=False, limits=limits)
+    except asyncpg.InvalidTextRepresentationError as error:
+        if _MOVED not in str(error):
+            raise
+        return False
     return True
 
 
-def _order_documents(
-    direct: Sequence[Accepted], kept: Sequence[Accepted], laid: Sequence[tuple[int, Sequence[StepDraft]]], now: datetime
-) -> tuple[Any, ...]:
-    """What both statements that write orders take first."""
-    return (
-        now, as_rows([_fact_row(item, item.arrival) for item in direct if item.arrival is not None]),
-        [item.arrival.raw for item in direct if item.arrival is not None],
-        as_rows([_order_row(item) for item in kept]),
-        [_ENCODER.encode(item.acceptance.order) for item in kept],
-        [_ENCODER.encode(item.acceptance.progress) for item in kept],
-        as_rows(step_rows(laid)),
-        as_rows(event_rows([(item.order_id, 0, item.acceptance.events) for item in kept])),
-    )  # fmt: skip
-
-
-@contextmanager
-def _steps_told(laid: Sequence[tuple[int, Sequence[StepDraft]]]) -> Iterator[None]:
-    """A step's name that is taken is a defect, not a key that another process was faster with."""
+async def _write(
+    connection: Connection, accepted: Sequence[Accepted], kept: Sequence[Accepted], claims: Mapping[str, Decimal],
+    now: datetime, *, is_locked: bool, limits: Mapping[str, Decimal | None] = MappingProxyType({}),
+) -> None:  # fmt: skip
+    direct = [(item, item.arrival) for item in accepted if item.arrival is not None]
+    laid = [(item.order_id, item.steps) for item in kept]
     try:
-        yield
+        await connection.execute(
+            _SQL["write_orders"], now, as_rows([_fact_row(item, arrival) for item, arrival in direct]),
+            [arrival.raw for _, arrival in direct], as_rows([_order_row(item) for item in kept]),
+            [_ENCODER.encode(item.acceptance.order) for item in kept],
+            [_ENCODER.encode(item.acceptance.progress) for item in kept], as_rows(step_rows(laid)),
+            as_rows(event_rows([(item.order_id, 0, item.acceptance.events) for item in kept])),
+            as_rows(_held_rows(kept)),
+            as_rows([_ClaimRow(code, amount, limits.get(code)) for code, amount in claims.items()]), is_locked,
+        )  # fmt: skip
     except asyncpg.UniqueViolationError as taken:
+        # A step's name that is taken is a defect, not a key that another process was faster with.
         if taken.constraint_name == "steps_pkey":
             raise step_taken(taken, laid) from taken
         raise
 
 
-async def write_new_promises(connection: Connection, kept: Sequence[Accepted]) -> None:
-    """Reservations and used credit of orders that are written in this transaction; all figures are locked."""
-    rows = _held_rows(kept)
-    credit = _used_credit(kept)
-    if rows or credit:
-        await connection.execute(
-            _SQL["write_new_promises"], as_rows(rows), [row[0] for row in credit], [row[1] for row in credit]
-        )
+def _kept(accepted: Sequence[Accepted]) -> list[Accepted]:
+    """Those that are not refused."""
+    return [item for item in accepted if item.acceptance.order is not None]
+
+
+def _claims(kept: Sequence[Accepted]) -> dict[str, Decimal]:
+    """What a batch adds to each account's open orders."""
+    claims: dict[str, Decimal] = {}
+    for code, amount in _used_credit(kept):
+        claims[code] = claims.get(code, _NOTHING) + amount
+    return claims
 
 
 def _held_rows(kept: Sequence[Accepted]) -> list[ReservationRow]:

@@ -57,7 +57,7 @@ async def test_no_hot_statement_reads_a_growing_table_whole(pool: Any) -> None:
 
 
 KEPT = (
-    ("acceptance", "write_if_covered", ("accounts", "stock")),
+    ("acceptance", "write_orders", ("accounts", "stock")),
     ("acceptance", "read_figures", ("accounts", "facts", "stock")),
     ("inventory_read", "read_left", ("listings", "stock")),
 )  # fmt: skip
@@ -70,7 +70,7 @@ async def test_plans_that_are_kept_find_rows_by_their_keys_although_they_were_ma
     try:
         async with pool.acquire() as connection:
             await connection.execute(EXPLAIN)
-            written = Queries.load("acceptance")["write_if_covered"]
+            written = Queries.load("acceptance")["write_orders"]
             planted = re.sub(r"= ANY \(ARRAY\[(\w\.\w+)\]\)", r"= \1", written)
             assert "stock" in await read_whole(connection, planted, ("stock",)), "it would be seen"
             for file, name, tables in KEPT:

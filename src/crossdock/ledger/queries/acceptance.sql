@@ -62,63 +62,16 @@ FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::json[]) AS a (fact_id, s
 WHERE f.fact_id = a.fact_id;
 
 -- name: write_orders
--- All that a batch of placed orders leaves but what it holds: the facts of those that came straight to us, with their
--- answers; accepted (or held) orders with their first progress, steps and events; early facts that can now be decided.
--- A key, a channel's number or a step's name that is taken ends the statement. Bodies come beside the rows: within them
--- they would be taken apart several times.
-WITH arrived AS (
-    INSERT INTO facts (connection, kind, business_key, version, subject, state, order_id, idempotency_key, body_hash,
-                       body, answer, occurred_at, received_at, due_at, traceparent)
-    SELECT connection, 'order.placed', business_key, version, business_key, 'applied', order_id, idempotency_key,
-           decode(version, 'hex'), body, answer::json, occurred_at, $1, $1, coalesce(traceparent, '')
-    FROM ROWS FROM (
-        json_to_recordset($2::json)
-          -- Texts, for what others wrote may hold \u0000, which would end the whole document.
-          AS (connection text, business_key text, version text, order_id bigint, idempotency_key text, answer text,
-              occurred_at timestamptz, traceparent text),
-        unnest($3::json[])
-    ) AS f (connection, business_key, version, order_id, idempotency_key, answer, occurred_at, traceparent, body)
-), given AS MATERIALIZED (
-    SELECT * FROM ROWS FROM (
-        json_to_recordset($4::json)
-          AS (order_id bigint, number text, channel text, channel_number text, customer text, order_type text,
-              region text, currency text, net numeric, line_count integer, plan text, placed_at timestamptz,
-              traceparent text, source text, state text, event_count integer, steps_open integer, hold_cause text,
-              hold_owner text),
-        unnest($5::json[]), unnest($6::json[])
-    ) AS o (order_id, number, channel, channel_number, customer, order_type, region, currency, net, line_count, plan,
-            placed_at, traceparent, source, state, event_count, steps_open, hold_cause, hold_owner, body, progress)
-), placed AS (
-    INSERT INTO orders (order_id, number, channel, channel_number, customer, order_type, region, currency, net,
-                        line_count, plan, placed_at, accepted_at, traceparent, body)
-    SELECT order_id, number, channel, channel_number, customer, order_type, region, currency, net, line_count, plan,
-           placed_at, $1, coalesce(traceparent, ''), body FROM given
-), begun AS (
-    INSERT INTO order_progress (order_id, state, version, event_count, steps_open, hold_cause, hold_owner, held_since,
-                                decided_at, progress, channel)
-    SELECT order_id, state, 1, event_count, steps_open, hold_cause, hold_owner,
-           CASE WHEN hold_cause IS NOT NULL THEN $1::timestamptz END, $1, progress, channel FROM given
-), laid AS (
-    INSERT INTO steps (order_id, name, connection, operation, state, needs, payload, created_at, due_at)
-    SELECT order_id, name, connection, operation, CASE WHEN needs IS NULL THEN 'ready' ELSE 'waiting' END,
-           coalesce(needs, '{}'), payload, $1, $1
-    FROM json_to_recordset($7::json)
-      AS s (order_id bigint, name text, connection text, operation text, needs text[], payload json)
-), told AS (
-    INSERT INTO events (order_id, version, type, at, body)
-    SELECT order_id, version, type, $1, body
-    FROM json_to_recordset($8::json) AS e (order_id bigint, version integer, type text, body json)
-)
-UPDATE facts f SET state = 'waiting', due_at = $1
-FROM given g WHERE f.state = 'early' AND f.connection = g.source AND f.subject = g.channel_number;
-
--- name: write_if_covered
--- All that a batch of orders that came straight to us leaves (`write_orders`, `write_new_promises`), if credit and stock
--- allow it as they then are; if they do not, the statement fails and nothing is written. They are taken last, accounts
--- before stock, each in one order: who waits for these rows waits for their change and the commit, not for all that is
--- written before. A row is looked at and changed at once.
+-- All that a batch of placed orders leaves: the facts of those that came straight to us, with their answers; accepted (or
+-- held) orders with their first progress, steps and events; early facts that can now be decided; what they hold, the same
+-- subtracted from availability, and what they add to their accounts' open orders. A key, a channel's number or a step's
+-- name that is taken ends the statement. Bodies come beside the rows: within them they would be taken apart several times.
+-- Where the figures are not locked ($11 is false), credit and stock must allow it as they then are; if they do not, the
+-- statement fails and nothing is written. They are taken last, accounts before stock, each in one order: who waits for
+-- these rows waits for their change and the commit, not for all that is written before. A row is looked at and changed at
+-- once.
 -- Rows are found by keys that are arrays of one: so no plan is possible that reads a whole table, whatever its size is
--- when the plan is made, which is kept.
+-- when the plan is made, which is kept. Reservations are new: ON CONFLICT would write each row twice into the log.
 WITH held AS MATERIALIZED (
     SELECT * FROM json_to_recordset($9::json)
       AS r (order_id bigint, line text, location text, sku text, quantity numeric)
@@ -190,41 +143,23 @@ WITH held AS MATERIALIZED (
 ), lent AS (
     UPDATE accounts a SET open_orders = a.open_orders + c.amount FROM claimed c
     WHERE a.customer = ANY (ARRAY[c.customer])
-      AND (c.credit_limit IS NULL OR a.open_orders + a.open_invoices + c.amount <= c.credit_limit)
+      AND ($11::boolean OR c.credit_limit IS NULL
+           OR a.open_orders + a.open_invoices + c.amount <= c.credit_limit)
       AND (SELECT row_count FROM written) >= 0
     RETURNING 1
 ), reserved AS (
     UPDATE stock s SET reserved = s.reserved + t.quantity FROM taken t
     WHERE s.sku = ANY (ARRAY[t.sku]) AND s.location = ANY (ARRAY[t.location])
-      AND s.on_hand - s.quality_hold - s.damaged - s.reserved >= t.quantity
+      AND ($11::boolean OR s.on_hand - s.quality_hold - s.damaged - s.reserved >= t.quantity)
       AND (SELECT count(*) FROM lent) >= 0
     RETURNING 1
 )
 SELECT CASE
-    WHEN (SELECT count(*) FROM lent) = (SELECT count(*) FROM claimed)
+    WHEN $11::boolean OR (SELECT count(*) FROM lent) = (SELECT count(*) FROM claimed)
      AND (SELECT count(*) FROM reserved) = (SELECT count(*) FROM taken) THEN 'true'
     -- Is no boolean: the statement ends with this text, and nothing of it stays.
     ELSE 'figures moved while they were decided on'
 END::boolean AS is_covered;
-
--- name: write_new_promises
--- What new orders hold, the same subtracted from availability, and what they add to their accounts' open orders; all
--- figures are locked. Without ON CONFLICT, which would write each row twice into the log: nothing of them is there.
-WITH given AS MATERIALIZED (
-    SELECT * FROM json_to_recordset($1::json)
-      AS r (order_id bigint, line text, location text, sku text, quantity numeric)
-), held AS (
-    INSERT INTO reservations (order_id, line, location, sku, quantity)
-    SELECT order_id, line, location, sku, quantity FROM given
-), lent AS (
-    UPDATE accounts a SET open_orders = a.open_orders + g.amount
-    FROM (SELECT customer, sum(amount) AS amount FROM unnest($2::text[], $3::numeric[]) AS t (customer, amount)
-          GROUP BY customer) AS g
-    WHERE a.customer = g.customer
-)
-UPDATE stock s SET reserved = s.reserved + g.quantity
-FROM (SELECT sku, location, sum(quantity) AS quantity FROM given WHERE location <> '' GROUP BY sku, location) AS g
-WHERE s.sku = g.sku AND s.location = g.location;
 
 -- name: insert_reservations
 -- What the accepted orders hold, and the same subtracted from availability.
