@@ -36,6 +36,12 @@ log_min_messages = warning
 timezone = 'UTC'
 log_timezone = 'UTC'
 """
+_FORGETFUL: Final = (
+    " -c fsync=off -c full_page_writes=off -c autovacuum=off -c wal_level=minimal -c max_wal_senders=0"
+    " -c track_activities=off -c track_counts=off -c update_process_title=off -c bgwriter_lru_maxpages=0"
+)
+"""How a simulation's server is started: nothing is kept safe, counted or shown."""
+_SOCKET_DIRECTORY_MAX: Final = 85
 
 
 class EmbeddedPostgres:
@@ -65,7 +71,13 @@ class EmbeddedPostgres:
     def dsn(self, database: str = "postgres") -> str:
         password = quote((self.directory / "superuser.password").read_text(encoding="utf-8").strip())
         port = (self.directory / "server.port").read_text(encoding="utf-8").strip()
+        if self._has_socket():
+            return f"postgresql://postgres:{password}@/{database}?host={quote(str(self.directory))}&port={port}"
         return f"postgresql://postgres:{password}@127.0.0.1:{port}/{database}?sslmode=disable"
+
+    def _has_socket(self) -> bool:
+        """Simulations go by a socket in the file system, which costs less, where its path is not too long for one."""
+        return not self._durable and len(str(self.directory)) <= _SOCKET_DIRECTORY_MAX
 
     def is_running(self) -> bool:
         """Whether this directory's server accepts connections now."""
@@ -112,9 +124,10 @@ class EmbeddedPostgres:
         port_file = self.directory / "server.port"
         port = self._port or _free_port(_remembered_port(port_file))
         _replace_text(port_file, str(port))
-        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories=''"
+        sockets = str(self.directory) if self._has_socket() else ""
+        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories='{sockets}'"
         if not self._durable:
-            options += " -c fsync=off -c full_page_writes=off -c autovacuum=off"
+            options += _FORGETFUL
         self._run(
             "pg_ctl", "-D", str(self.directory), "-l", str(self.directory / "server.log"), "-w", "-t", "60",
             "-o", options, "start",

@@ -43,10 +43,10 @@ async def read_table(connection: Connection, table: str) -> Sequence[Any]:
     return rows
 
 
-async def read_changes(connection: Connection) -> bytes | None:
-    """What the open transaction changed, as JSON; None when it changed nothing."""
-    changes: bytes | None = await connection.fetchval(_SQL["read_changes"])
-    return changes
+async def read_changes(connection: Connection, since: int) -> tuple[bytes | None, int]:
+    """What was changed by transactions from `since` on, as JSON, and where the next look begins. None: nothing was."""
+    row = await connection.fetchrow(_SQL["read_changes"], since)
+    return row["changes"], row["until"]
 
 
 async def read_parked(connection: Connection, name: str) -> Sequence[Any]:

@@ -10,13 +10,14 @@ import asyncio
 import functools
 import random
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
 import asyncpg
 
 from crossdock.ledger import proof
+from crossdock.prove.direct import DirectConnection
 from crossdock.prove.processes import Process
 from crossdock.prove.virtual_time import VirtualLoop
 
@@ -53,10 +54,12 @@ class SimulatedDatabase:
     """Serialises transactions and tells the loop while an answer is outstanding."""
 
     def __init__(
-        self, connection: Any, loop: VirtualLoop, chance: random.Random, observe: Observe, *,
+        self, connection: Any, direct: DirectConnection, loop: VirtualLoop, chance: random.Random, observe: Observe, *,
         is_slow_alone: bool = False,
     ) -> None:  # fmt: skip
         self._connection = connection
+        self._direct = direct
+        self._outstanding = 0
         self._is_slow_alone = is_slow_alone
         self._observe = observe
         self._loop = loop
@@ -67,15 +70,29 @@ class SimulatedDatabase:
         self._in_transaction = False
         self._is_begun = False
         self._is_judged = False
+        self._looked_until = 0
 
-    async def send(self, statement: Awaitable[Answer]) -> Answer:
-        """Wait for the database's answer in real time."""
-        self._loop.outstanding += 1
+    async def send(self, statement: Coroutine[Any, Any, Answer]) -> Answer:
+        """The database's answer, which takes no virtual time. What is ready runs first."""
+        answered: asyncio.Future[Answer] = self._loop.create_future()
+
+        def ask() -> None:
+            try:
+                answer = self._direct.answer(statement)
+            except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
+                if not answered.done():
+                    answered.set_exception(error)
+            else:
+                if not answered.done():
+                    answered.set_result(answer)
+
+        self._outstanding += 1
+        self._loop.ask(ask)
         try:
-            return await statement
+            return await answered
         finally:
-            self._loop.outstanding -= 1
-            if not self._loop.outstanding:
+            self._outstanding -= 1
+            if not self._outstanding:
                 for waiter in self._idle:
                     if not waiter.done():
                         waiter.set_result(None)
@@ -94,7 +111,8 @@ class SimulatedDatabase:
                 # The disk takes its time here too, so that what arrives meanwhile comes together.
                 await asyncio.sleep(self._chance.uniform(0.001, COMMIT_SECONDS_MAX))
                 await process.reach()
-            answer = await self._call_alone(process, method, arguments, options)
+            answer = await self.send(getattr(self._connection, method)(*arguments, **options))
+            await self._look_at_changes(process)
         else:
             answer = await self._call(process, method, arguments, options)
         await process.reach()
@@ -103,33 +121,25 @@ class SimulatedDatabase:
         return answer
 
     async def _call(self, process: Process, method: str, arguments: Sequence[Any], options: dict[str, Any]) -> Any:
-        answer = changes = None
-        if arguments[0] == "COMMIT" and self._is_begun and self._is_judged:
-            changes = await self.send(proof.read_changes(self._connection))
-        if await self._is_needed(arguments[0]):
-            answer = await self.send(getattr(self._connection, method)(*arguments, **options))
-            self._is_judged = self._is_judged or (self._is_begun and _is_judged(arguments[0]))
-        if changes:
-            self._observe(process, changes)
+        statement = arguments[0]
+        if statement == "COMMIT" and self._is_begun and self._is_judged:
+            self._is_begun = self._is_judged = False
+            self._direct.precede("COMMIT")
+            await self._look_at_changes(process)
+            return None
+        if not self._is_needed(statement):
+            return None
+        answer = await self.send(getattr(self._connection, method)(*arguments, **options))
+        self._is_judged = self._is_judged or (self._is_begun and _is_judged(statement))
         return answer
 
-    async def _call_alone(
-        self, process: Process, method: str, arguments: Sequence[Any], options: dict[str, Any]
-    ) -> Any:
-        """A statement that is its own transaction, with a look at what it changed."""
-        await self.send(self._connection.execute("BEGIN"))
-        try:
-            answer = await self.send(getattr(self._connection, method)(*arguments, **options))
-            changes = await self.send(proof.read_changes(self._connection))
-        except BaseException:
-            await self.send(self._connection.execute("ROLLBACK"))
-            raise
-        await self.send(self._connection.execute("COMMIT"))
+    async def _look_at_changes(self, process: Process) -> None:
+        """Tell what a commit changed. There is one connection, so all that changed since the last look is its own."""
+        changes, self._looked_until = await self.send(proof.read_changes(self._connection, self._looked_until))
         if changes:
             self._observe(process, changes)
-        return answer
 
-    async def _is_needed(self, statement: str) -> bool:
+    def _is_needed(self, statement: str) -> bool:
         """A transaction really begins with the first statement that changes something, and one that only read never
         did: nobody else is there meanwhile, so that reads see the same, and most transactions find nothing to do."""
         if statement == "BEGIN":
@@ -138,12 +148,13 @@ class SimulatedDatabase:
             begun, self._is_begun, self._is_judged = self._is_begun, False, False
             return begun
         if self._in_transaction and not self._is_begun and not _only_reads(statement):
-            await self.send(self._connection.execute("BEGIN"))
+            self._direct.precede("BEGIN")
             self._is_begun = True
         return True
 
     async def _lose(self) -> None:
         """The holder's connection is gone, and with it what it had not committed."""
+        self._direct.withdraw()
         if self._connection.is_in_transaction():
             await self.send(self._connection.execute("ROLLBACK"))
         self._in_transaction = self._is_begun = self._is_judged = False
@@ -199,7 +210,7 @@ class SimulatedDatabase:
 
     async def become_idle(self) -> None:
         """Wait until no statement is under way."""
-        while self._loop.outstanding:
+        while self._outstanding:
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._idle.append(waiter)
             await waiter
@@ -208,6 +219,7 @@ class SimulatedDatabase:
         """Take a dead process's hold off the database; what it had not committed is gone."""
         await self.become_idle()
         if self._holder is process:
+            self._direct.withdraw()
             # The last statement of the dead may have been its COMMIT: then there is nothing to roll back.
             if self._connection.is_in_transaction():
                 await self.send(self._connection.execute("ROLLBACK"))

@@ -37,6 +37,7 @@ from crossdock.model.errors import CrossdockError
 from crossdock.model.facts import CancellationRequested, Fact, OrderPaid
 from crossdock.policy.resilience import BreakerPolicy, RetryRule, RetryTable
 from crossdock.prove.database import ProcessPool, SimulatedDatabase
+from crossdock.prove.direct import DirectConnection
 from crossdock.prove.faults import DATABASE, ApiChanged, Plan, YesterdayAgain
 from crossdock.prove.history import Acknowledged, Deed, Held, History, Moment, Parked
 from crossdock.prove.partners import VERSION_GONE, SimulatedPartner, connect
@@ -104,6 +105,7 @@ class Run:
     plan: Plan
     rhythm: Rhythm
     connection: asyncpg.Connection[Any]
+    direct: DirectConnection
     history: History
     warehouse: Warehouse
     partners: dict[str, SimulatedPartner]
@@ -117,7 +119,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.database = SimulatedDatabase(
-            self.connection, self.loop, random.Random(f"{self.seed}/database"), self._observe,
+            self.connection, self.direct, self.loop, random.Random(f"{self.seed}/database"), self._observe,
             is_slow_alone=self.rhythm.is_slow_alone,
         )  # fmt: skip
 
@@ -147,8 +149,8 @@ class Run:
 
 
 def make_run(
-    loop: VirtualLoop, seed: int, business: Business, plan: Plan, connection: asyncpg.Connection[Any], scenario: str,
-    rhythm: Rhythm,
+    loop: VirtualLoop, seed: int, business: Business, plan: Plan, connection: asyncpg.Connection[Any],
+    direct: DirectConnection, scenario: str, rhythm: Rhythm,
 ) -> Run:  # fmt: skip
     warehouse = Warehouse("wms", plan, loop, random.Random(f"{seed}/wms"), business.stock, business.pace)
     partners: dict[str, SimulatedPartner] = {
@@ -161,7 +163,7 @@ def make_run(
     )  # fmt: skip
     slots = [make_slot(name, loop, history.deeds, plan) for name in SLOTS]
     connectors = declare_all(warehouse, sorted(set(business.channels.values())))
-    return Run(loop, seed, business, plan, rhythm, connection, history, warehouse, partners, connectors, slots)
+    return Run(loop, seed, business, plan, rhythm, connection, direct, history, warehouse, partners, connectors, slots)
 
 
 async def play(run: Run) -> History:

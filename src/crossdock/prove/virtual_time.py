@@ -1,8 +1,8 @@
 """An event loop whose time passes only when nothing else can happen, so that a run depends on its seed alone.
 
-Whatever is ready runs first, in its order; then an outstanding answer of the database is waited for, as long as it
-takes and without time passing; only then does time jump to the next timer. Timers are moved by a little chance, which
-is how a seed chooses who comes first.
+Whatever is ready runs first, in its order; then the database is asked what somebody waits for, as long as it takes and
+without time passing; only then does time jump to the next timer. Timers are moved by a little chance, which is how a
+seed chooses who comes first.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ class StalledError(Exception):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """`outstanding` counts what real time is waited for: statements that the database has not answered yet."""
+    """`outstanding` counts what is waited for in real time: the network, while a connection is opened or closed."""
 
     def __init__(self, chance: random.Random) -> None:
         self.outstanding = 0
+        self._asked: list[Callable[[], None]] = []
         self._virtual_seconds = 0.0
         self._chance = chance
         super().__init__(_PatientSelector(self))
@@ -43,6 +44,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def advance(self, seconds: float) -> None:
         self._virtual_seconds += seconds
+
+    def ask(self, work: Callable[[], None]) -> None:
+        """Do something in real time once nothing is ready; no virtual time passes meanwhile."""
+        self._asked.append(work)
+
+    def answer(self) -> bool:
+        """Do the first of what was asked; False when nothing was."""
+        if not self._asked:
+            return False
+        self._asked.pop(0)()
+        return True
 
     def begin_again(self) -> None:
         """Time from the beginning, for the next run; nothing of the last one may be left."""
@@ -64,7 +76,7 @@ class _PatientSelector(selectors.BaseSelector):
         self._real = selectors.DefaultSelector()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is not None and timeout <= 0:
+        if (timeout is not None and timeout <= 0) or self._loop.answer():
             return []
         if self._loop.outstanding:
             ready = self._real.select(ANSWER_SECONDS_MAX)

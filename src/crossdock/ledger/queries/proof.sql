@@ -81,22 +81,21 @@ SELECT order_id, kind, reference, currency, amount, external_id FROM payments OR
 SELECT shipment, connection, order_id, warehouse, shipped_at FROM shipments ORDER BY shipment, connection;
 
 -- name: read_changes
--- What the transaction that is about to commit changed. There is one connection, so everything since its first number is
--- its own, savepoints too.
-SELECT json_build_object(
+-- What was changed since the last look. There is one connection, and nothing of it is open, so all of it is one commit's.
+SELECT CASE WHEN x.until > $1 THEN json_build_object(
     'exposures', (SELECT json_object_agg(a.customer, (a.open_orders + coalesce((
                       SELECT sum(i.net) FROM invoices i WHERE i.customer = a.customer), 0))::text ORDER BY a.customer)
                   FROM accounts a
-                  WHERE a.xmin::text::bigint >= x.own
-                     OR a.customer IN (SELECT i.customer FROM invoices i WHERE i.xmin::text::bigint >= x.own)),
+                  WHERE a.xmin::text::bigint >= $1
+                     OR a.customer IN (SELECT i.customer FROM invoices i WHERE i.xmin::text::bigint >= $1)),
     'stock', (SELECT json_agg(json_build_array(sku, location, on_hand::text, reserved::text) ORDER BY sku, location)
-              FROM stock WHERE xmin::text::bigint >= x.own),
+              FROM stock WHERE xmin::text::bigint >= $1),
     'reservations', (SELECT json_agg(json_build_array(order_id, line, location, sku, quantity::text, shipped::text,
                                                       released::text, committed::text) ORDER BY order_id, line, location)
-                     FROM reservations WHERE xmin::text::bigint >= x.own),
+                     FROM reservations WHERE xmin::text::bigint >= $1),
     'orders', (SELECT json_agg(json_build_array(order_id, state) ORDER BY order_id)
-               FROM order_progress WHERE xmin::text::bigint >= x.own))
-FROM (SELECT pg_current_xact_id_if_assigned()::text::bigint AS own) AS x WHERE x.own IS NOT NULL;
+               FROM order_progress WHERE xmin::text::bigint >= $1)) END AS changes, x.until
+FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS until) AS x;
 
 -- name: read_parked
 -- What waits for a person at a connection.
