@@ -115,7 +115,7 @@ class Runner:
         for lane in self._lanes.values():
             free = self._free_slots(lane)
             if free > 0 and (not lane.operation.one_worker or lane.key in self._held):
-                wanted.append((*lane.key, free))
+                wanted.append((*lane.key, free, lane.operation.one_worker))
                 longest = max(longest, lane.operation.timeout_seconds)
         if not wanted:
             return []

@@ -68,13 +68,13 @@ class _OutcomeRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 async def claim_steps(
-    connection: Connection, worker: str, now: datetime, leased_until: datetime, wanted: Sequence[tuple[str, str, int]]
-) -> list[ClaimedStep]:
-    """Claim up to `slots` steps of each (connection, operation, slots); committed when it returns."""
-    rows = await connection.fetch(
-        _SQL["claim_steps"], worker, leased_until, now, [row[0] for row in wanted], [row[1] for row in wanted],
-        [row[2] for row in wanted],
-    )  # fmt: skip
+    connection: Connection, worker: str, now: datetime, leased_until: datetime,
+    wanted: Sequence[tuple[str, str, int, bool]],
+) -> list[ClaimedStep]:  # fmt: skip
+    """Claim up to `slots` steps of each (connection, operation, slots, one worker); committed when it returns. Of lanes
+    that one worker at a time performs, it claims from those that are this worker's."""
+    columns = [list(column) for column in zip(*wanted, strict=True)] or [[], [], [], []]
+    rows = await connection.fetch(_SQL["claim_steps"], worker, leased_until, now, *columns)
     steps = []
     order: Order | None = None
     number = traceparent = ""
@@ -102,7 +102,7 @@ async def hold_lanes(
 ) -> frozenset[tuple[str, str]]:
     """Of these lanes, those that this worker has; it takes what no living worker has."""
     columns = [row[0] for row in lanes], [row[1] for row in lanes]
-    await connection.execute(_SQL["hold_lanes"], worker, *columns, now - SILENT_FOR)
+    await connection.execute(_SQL["hold_lanes"], worker, *columns, now - SILENT_FOR, now)
     return frozenset((row[0], row[1]) for row in await connection.fetch(_SQL["read_held_lanes"], worker, *columns))
 
 

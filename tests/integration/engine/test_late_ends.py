@@ -21,7 +21,7 @@ async def claim(world: World) -> ClaimedStep:
     now = system_clock()
     async with world.pool.acquire() as connection:
         found = await ledger.claim_steps(
-            connection, WORKER, now, now + timedelta(seconds=60), [("tax", "tax.quote", 1)]
+            connection, WORKER, now, now + timedelta(seconds=60), [("tax", "tax.quote", 1, False)]
         )
     assert len(found) == 1
     return found[0]

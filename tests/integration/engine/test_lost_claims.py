@@ -93,8 +93,8 @@ async def test_what_a_worker_has_in_hand_is_not_given_back(database_url: str) ->
             await world.intake.place(make_arrival(make_placed(f"S-{number}")))
         now = system_clock()
         async with world.pool.acquire() as connection:
-            steps = await ledger.claim_steps(connection, "worker-1", now, now, [("tax", "tax.quote", 2)])
-            others = await ledger.claim_steps(connection, "worker-2", now, now, [("tax", "tax.quote", 1)])
+            steps = await ledger.claim_steps(connection, "worker-1", now, now, [("tax", "tax.quote", 2, False)])
+            others = await ledger.claim_steps(connection, "worker-2", now, now, [("tax", "tax.quote", 1, False)])
             assert (len(steps), len(others)) == (2, 1)
             await connection.execute("UPDATE steps SET doubt = true WHERE order_id = $1", steps[1].order_id)
             await connection.execute("UPDATE lanes SET state = 'half_open', retry_at = 'infinity'")

@@ -12,9 +12,10 @@ WITH allowed AS (
                     WHEN l.override = 'closed' OR l.state = 'closed' THEN w.slots
                     WHEN l.retry_at <= $3 THEN 1 ELSE 0 END
            ) AS slots
-    FROM unnest($4::text[], $5::text[], $6::integer[]) AS w (connection, operation, slots)
+    FROM unnest($4::text[], $5::text[], $6::integer[], $7::boolean[]) AS w (connection, operation, slots, one_worker)
     JOIN connections c ON c.connection = w.connection AND NOT c.paused AND c.blocked_until <= $3
-    JOIN lanes l ON l.connection = w.connection AND l.operation = w.operation
+    -- Who stood still since he held a lane that one worker performs may have lost it meanwhile.
+    JOIN lanes l ON l.connection = w.connection AND l.operation = w.operation AND (l.held_by = $1 OR NOT w.one_worker)
 ), picked AS (
     SELECT s.order_id, s.name, a.trial
     FROM allowed a CROSS JOIN LATERAL (
@@ -72,7 +73,10 @@ WITH unheard AS (
 SELECT count(*) FROM unheard;
 
 -- name: hold_lanes
--- Of these lanes, which only one worker may perform, take those that no living worker has.
+-- Of these lanes, which only one worker may perform, take those that no living worker has. Who asks lives: as in a claim.
+WITH alive AS (
+    UPDATE processes SET seen_at = $5 WHERE process = $1 AND seen_at < $5::timestamptz - interval '1 second'
+)
 UPDATE lanes l SET held_by = $1 FROM unnest($2::text[], $3::text[]) AS w (connection, operation)
 WHERE l.connection = w.connection AND l.operation = w.operation AND l.held_by IS DISTINCT FROM $1
   AND NOT EXISTS (SELECT FROM processes p WHERE p.process = l.held_by AND p.seen_at > $4);
@@ -186,17 +190,24 @@ ON CONFLICT (connection, feed) DO UPDATE SET interval_seconds = EXCLUDED.interva
 -- name: claim_feed
 -- One due feed, leased; others skip it, unless the holder is silent. Who holds it himself and asks again lost the database
 -- while he was reading: one reader of a worker reads all feeds of a connection. Paused or blocked connections are not read.
-UPDATE feeds f SET leased_by = $1, leased_until = $2
-FROM (
-    SELECT f.connection, f.feed FROM feeds f JOIN connections c USING (connection)
-    WHERE f.due_at <= $3 AND NOT c.paused AND c.blocked_until <= $3
-      AND (f.leased_until IS NULL OR f.leased_until < $3 OR f.leased_by = $1
-           OR NOT EXISTS (SELECT FROM processes p WHERE p.process = f.leased_by AND p.seen_at > $5))
-      AND f.connection = ANY ($4::text[])
-    ORDER BY f.due_at LIMIT 1 FOR UPDATE OF f SKIP LOCKED
-) AS d
-WHERE f.connection = d.connection AND f.feed = d.feed
-RETURNING f.connection, f.feed, f.cursor, f.failures, f.interval_seconds;
+-- Who claims lives, as in a claim of steps: one that had stood still would lose the feed at once.
+WITH claimed AS (
+    UPDATE feeds f SET leased_by = $1, leased_until = $2
+    FROM (
+        SELECT f.connection, f.feed FROM feeds f JOIN connections c USING (connection)
+        WHERE f.due_at <= $3 AND NOT c.paused AND c.blocked_until <= $3
+          AND (f.leased_until IS NULL OR f.leased_until < $3 OR f.leased_by = $1
+               OR NOT EXISTS (SELECT FROM processes p WHERE p.process = f.leased_by AND p.seen_at > $5))
+          AND f.connection = ANY ($4::text[])
+        ORDER BY f.due_at LIMIT 1 FOR UPDATE OF f SKIP LOCKED
+    ) AS d
+    WHERE f.connection = d.connection AND f.feed = d.feed
+    RETURNING f.connection, f.feed, f.cursor, f.failures, f.interval_seconds
+), alive AS (
+    UPDATE processes SET seen_at = $3
+    WHERE process = $1 AND seen_at < $3::timestamptz - interval '1 second' AND EXISTS (SELECT FROM claimed)
+)
+SELECT connection, feed, cursor, failures, interval_seconds FROM claimed;
 
 -- name: finish_feed
 -- A page was read and its facts are committed in this transaction: only now does the cursor move.
