@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
@@ -24,13 +25,20 @@ from crossdock.ledger.facts import expire_early
 
 BEAT_SECONDS: Final = 1.0
 IDLE_SECONDS: Final = 0.05
-SUPPLY_SECONDS: Final = 2.0
-STOCK_HOLDS_SECONDS: Final = 1.0
-MENDED_SECONDS: Final = 1.0
-WATCH_SECONDS: Final = 2.0
 RECONCILE_SECONDS: Final = 2.0
 SWEEP_SECONDS: Final = 60.0
 _log: Final = structlog.get_logger("crossdock.engine.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Housekeeping:
+    """How often a worker looks at what is over, overdue or wanted again."""
+
+    expiry_seconds: float = 1.0
+    supply_seconds: float = 2.0
+    stock_holds_seconds: float = 1.0
+    mended_seconds: float = 1.0
+    watch_seconds: float = 2.0
 
 
 class Worker:
@@ -40,7 +48,7 @@ class Worker:
         self, pool: asyncpg.Pool[Any], decider: Decider, runner: Runner, poller: Poller, name: str, clock: Clock,
         publisher: Publisher | None = None, sweeper: Sweeper | None = None,
         reconciler: Reconciler | None = None, stock_holds: StockHolds | None = None, idle_seconds: float = IDLE_SECONDS,
-        housekeeping_pace: float = 1.0,
+        housekeeping: Housekeeping = Housekeeping(),  # noqa: B008 - frozen
     ) -> None:  # fmt: skip
         self._pool = pool
         self._decider = decider
@@ -53,8 +61,7 @@ class Worker:
         self._reconciler = reconciler
         self._stock_holds = stock_holds
         self._idle_seconds = idle_seconds
-        # In simulations: so many times longer between two looks at what is over, overdue or wanted again.
-        self._pace = housekeeping_pace
+        self._housekeeping = housekeeping
 
     async def run(self) -> None:
         await self._appear()
@@ -70,16 +77,14 @@ class Worker:
                     tasks.create_task(self._repeat(owners, RECONCILE_SECONDS), name="owner comparison")
                 tasks.create_task(self._decide_forever(self._decider.decide_orders), name="decider")
                 tasks.create_task(self._decide_forever(self._decider.decide_stock), name="stock desk")
-                tasks.create_task(
-                    self._repeat(self._decider.watch_stock, WATCH_SECONDS * self._pace), name="stock watch"
-                )
+                pause = self._housekeeping
+                tasks.create_task(self._repeat(self._decider.watch_stock, pause.watch_seconds), name="stock watch")
                 tasks.create_task(self._repeat(self._beat, BEAT_SECONDS), name="beat")
-                tasks.create_task(self._repeat(self._expire, BEAT_SECONDS * self._pace), name="expiry")
-                tasks.create_task(self._repeat(self._allocate, SUPPLY_SECONDS * self._pace), name="supply")
-                tasks.create_task(
-                    self._repeat(self._release_stock_holds, STOCK_HOLDS_SECONDS * self._pace), name="stock holds"
-                )
-                tasks.create_task(self._repeat(self._wake_mended, MENDED_SECONDS * self._pace), name="refused orders")
+                tasks.create_task(self._repeat(self._expire, pause.expiry_seconds), name="expiry")
+                tasks.create_task(self._repeat(self._allocate, pause.supply_seconds), name="supply")
+                holds = self._repeat(self._release_stock_holds, pause.stock_holds_seconds)
+                tasks.create_task(holds, name="stock holds")
+                tasks.create_task(self._repeat(self._wake_mended, pause.mended_seconds), name="refused orders")
                 tasks.create_task(self._repeat(self._sweep, SWEEP_SECONDS), name="retention")
         finally:
             await self._say_goodbye()

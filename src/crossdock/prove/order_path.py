@@ -27,7 +27,7 @@ from crossdock.engine.ports import Clock, OpenConnection, PlanBook
 from crossdock.engine.presence import present
 from crossdock.engine.recorder import Recorder
 from crossdock.engine.runner import Runner
-from crossdock.engine.worker import Worker, make_known
+from crossdock.engine.worker import Housekeeping, Worker, make_known
 from crossdock.kit.connector import Connector
 from crossdock.ledger import proof
 from crossdock.ledger.acceptance import Arrival
@@ -78,7 +78,7 @@ class Rhythm:
     feed_seconds: float = FEED_SECONDS
     watch_seconds: float = 0.7
     run_seconds_max: float = 150
-    housekeeping_pace: float = 1.0
+    housekeeping: Housekeeping = Housekeeping()  # noqa: RUF009 - frozen
     replans: bool = False
     is_slow_alone: bool = False
 
@@ -305,7 +305,7 @@ async def run_worker(run: Run, process: Process) -> None:
     poller = Poller(pool, connections, process.name, now)
     worker = Worker(
         pool, decider, runner, poller, process.name, now, idle_seconds=run.rhythm.idle_seconds,
-        housekeeping_pace=run.rhythm.housekeeping_pace,
+        housekeeping=run.rhythm.housekeeping,
     )  # fmt: skip
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(now.keep_following(read_time))

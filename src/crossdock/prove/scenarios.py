@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from crossdock.engine.worker import Housekeeping
 from crossdock.prove import business_day
 from crossdock.prove.faults import Fault, Outage, Plan, Reach, draw_plan
 from crossdock.prove.order_path import SLOTS, Rhythm
@@ -20,7 +21,12 @@ from crossdock.prove.trade import Business, draw_business, draw_rush
 ORDER_PATH: Final = "order-path"
 ERP_OUTAGE: Final = "erp-outage"
 RUSH: Final = "rush"
-CALM: Final = Rhythm(idle_seconds=1.5, feed_seconds=1.2, watch_seconds=1.4, housekeeping_pace=2.0)
+CALM: Final = Rhythm(
+    idle_seconds=1.5, feed_seconds=1.2, watch_seconds=1.4,
+    housekeeping=Housekeeping(
+        expiry_seconds=2.0, supply_seconds=4.0, stock_holds_seconds=2.0, mended_seconds=2.0, watch_seconds=4.0
+    ),
+)  # fmt: skip
 BUSINESS_DAY: Final = business_day.NAME
 
 
@@ -104,7 +110,7 @@ def rhythm_of(scenario: str, size: int | None = None) -> Rhythm:
         chosen.rhythm, idle_seconds=max(CALM.idle_seconds, chosen.rhythm.idle_seconds),
         feed_seconds=max(CALM.feed_seconds, chosen.rhythm.feed_seconds),
         watch_seconds=max(CALM.watch_seconds, chosen.rhythm.watch_seconds),
-        housekeeping_pace=CALM.housekeeping_pace, replans=size >= LARGE, is_slow_alone=True,
+        housekeeping=CALM.housekeeping, replans=size >= LARGE, is_slow_alone=True,
         run_seconds_max=chosen.rhythm.run_seconds_max * max(1.0, _growth(chosen, size)),
     )  # fmt: skip
 
