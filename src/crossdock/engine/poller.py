@@ -60,8 +60,8 @@ class Poller:
 
     async def read_due(self, names: Sequence[str]) -> bool:
         """Read one due feed of these connections; False when none is due."""
-        now = self._clock()
         async with self._pool.acquire() as connection:
+            now = self._clock()
             leased_until = now + timedelta(seconds=PAGE_SECONDS_MAX + 30)
             row = await ledger.claim_feed(connection, self._worker, now, leased_until, names)
         if row is None:

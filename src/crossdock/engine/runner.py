@@ -119,8 +119,9 @@ class Runner:
                 longest = max(longest, lane.operation.timeout_seconds)
         if not wanted:
             return []
-        now = self._clock()
         async with self._pool.acquire() as connection:
+            # Only now: a connection may have been waited for, and a claim counts as a sign of life of its moment.
+            now = self._clock()
             if self._is_unsure:
                 unheard = await ledger.give_back_claims(connection, self._worker, self._in_hand, now)
                 _log.info("claims_given_back", steps=unheard)
@@ -141,6 +142,7 @@ class Runner:
         # Not known until it is read: a worker whose database was away may have lost them.
         self._held = frozenset()
         async with self._pool.acquire() as connection:
+            now = self._clock()
             self._held = await ledger.hold_lanes(connection, self._worker, self._single, now)
         self._held_at = now
 

@@ -133,8 +133,8 @@ class Worker:
         await self._decider.wake_mended()
 
     async def _expire(self) -> None:
-        now = self._clock()
         async with self._pool.acquire() as connection:
+            now = self._clock()
             lost = await ledger.expire_leases(connection, now)
             await expire_early(connection, now)
         await self._decider.wake_overtaken()
