@@ -32,9 +32,10 @@ class Poller:
 
     def __init__(
         self, pool: asyncpg.Pool[Any], connections: Sequence[OpenConnection], worker: str, clock: Clock,
-        counts: Counts = NO_COUNTS,
+        counts: Counts = NO_COUNTS, idle_seconds: float = IDLE_SECONDS,
     ) -> None:  # fmt: skip
         self._pool = pool
+        self._idle_seconds = idle_seconds
         self._worker = worker
         self._clock = clock
         self._counts = counts
@@ -56,7 +57,7 @@ class Poller:
                 _log.warning("poll_failed", connection=name, error=type(error).__name__)
                 busy = False
             if not busy:
-                await asyncio.sleep(IDLE_SECONDS)
+                await asyncio.sleep(self._idle_seconds)
 
     async def read_due(self, names: Sequence[str]) -> bool:
         """Read one due feed of these connections; False when none is due."""

@@ -48,7 +48,7 @@ class Worker:
         self, pool: asyncpg.Pool[Any], decider: Decider, runner: Runner, poller: Poller, name: str, clock: Clock,
         publisher: Publisher | None = None, sweeper: Sweeper | None = None,
         reconciler: Reconciler | None = None, stock_holds: StockHolds | None = None, idle_seconds: float = IDLE_SECONDS,
-        housekeeping: Housekeeping = Housekeeping(),  # noqa: B008 - frozen
+        housekeeping: Housekeeping = Housekeeping(),
     ) -> None:  # fmt: skip
         self._pool = pool
         self._decider = decider

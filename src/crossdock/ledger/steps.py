@@ -164,8 +164,7 @@ async def expire_leases(connection: Connection, now: datetime) -> int:
 
 
 async def beat(connection: Connection, process: str, kind: str, now: datetime) -> None:
-    await connection.execute(_SQL["beat"], process, kind, now)
-    await connection.execute(_SQL["forget_processes"], now - timedelta(hours=1))
+    await connection.execute(_SQL["beat"], process, kind, now, now - timedelta(hours=1))
 
 
 async def end_process(connection: Connection, process: str) -> None:

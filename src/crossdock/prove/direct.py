@@ -1,14 +1,12 @@
 """A connection whose statements are answered at once: the loop is not asked whether an answer has come.
 
-Half of what a simulated statement cost was the way through the loop and its selector, and on a busy machine the waking.
-Here the request is written and the answer read in one go, and a BEGIN or COMMIT travels with the statement after it. That
-reaches into asyncpg: a statement's coroutine is driven by hand, and what comes from the socket is handed to the protocol as
-the loop would hand it over.
+Half of what a simulated statement cost was the way through the loop and its selector. Here the request is written and the
+answer read in one go, and a BEGIN or COMMIT travels with the statement after it. That reaches into asyncpg: a statement's
+coroutine is driven by hand, and what comes from the socket is handed to the protocol as the loop would hand it over.
 """
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 from collections.abc import Coroutine
@@ -32,10 +30,10 @@ class DirectConnection:
     """Wraps an open connection, which nobody else may use until `release`."""
 
     def __init__(self, connection: asyncpg.Connection[Any]) -> None:
-        wire: Any = connection
-        self._transport: Any = wire._transport
-        self._protocol = wire._protocol
-        self._socket: socket.socket = self._transport.get_extra_info("socket")._sock
+        inner: Any = connection
+        self._transport: Any = inner._transport  # noqa: SLF001 - asyncpg shows neither
+        self._protocol = inner._protocol  # noqa: SLF001
+        self._socket: socket.socket = self._transport.get_extra_info("socket")._sock  # noqa: SLF001
         self._before = b""
         self._expected = b""
         self._transport.pause_reading()

@@ -76,6 +76,7 @@ class Rhythm:
 
     idle_seconds: float = 0.6
     feed_seconds: float = FEED_SECONDS
+    poll_seconds: float = 0.5
     watch_seconds: float = 0.7
     run_seconds_max: float = 150
     housekeeping: Housekeeping = Housekeeping()  # noqa: RUF009 - frozen
@@ -302,7 +303,7 @@ async def run_worker(run: Run, process: Process) -> None:
     recorder = Recorder(pool, plans, _RETRY, _BREAKER, now, chance)
     runner = Runner(pool, connections, recorder, process.name, now, chance, run.rhythm.idle_seconds)
     decider = Decider(pool, run.acceptor(now), plans, now)
-    poller = Poller(pool, connections, process.name, now)
+    poller = Poller(pool, connections, process.name, now, idle_seconds=run.rhythm.poll_seconds)
     worker = Worker(
         pool, decider, runner, poller, process.name, now, idle_seconds=run.rhythm.idle_seconds,
         housekeeping=run.rhythm.housekeeping,

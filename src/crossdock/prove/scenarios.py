@@ -22,9 +22,9 @@ ORDER_PATH: Final = "order-path"
 ERP_OUTAGE: Final = "erp-outage"
 RUSH: Final = "rush"
 CALM: Final = Rhythm(
-    idle_seconds=1.5, feed_seconds=1.2, watch_seconds=1.4,
+    idle_seconds=1.5, feed_seconds=1.2, poll_seconds=1.2, watch_seconds=1.4,
     housekeeping=Housekeeping(
-        expiry_seconds=2.0, supply_seconds=4.0, stock_holds_seconds=2.0, mended_seconds=2.0, watch_seconds=4.0
+        expiry_seconds=2.5, supply_seconds=4.0, stock_holds_seconds=2.5, mended_seconds=4.0, watch_seconds=6.0
     ),
 )  # fmt: skip
 BUSINESS_DAY: Final = business_day.NAME
@@ -109,7 +109,7 @@ def rhythm_of(scenario: str, size: int | None = None) -> Rhythm:
     return dataclasses.replace(
         chosen.rhythm, idle_seconds=max(CALM.idle_seconds, chosen.rhythm.idle_seconds),
         feed_seconds=max(CALM.feed_seconds, chosen.rhythm.feed_seconds),
-        watch_seconds=max(CALM.watch_seconds, chosen.rhythm.watch_seconds),
+        poll_seconds=CALM.poll_seconds, watch_seconds=max(CALM.watch_seconds, chosen.rhythm.watch_seconds),
         housekeeping=CALM.housekeeping, replans=size >= LARGE, is_slow_alone=True,
         run_seconds_max=chosen.rhythm.run_seconds_max * max(1.0, _growth(chosen, size)),
     )  # fmt: skip

@@ -141,13 +141,10 @@ FROM lost
 ON CONFLICT DO NOTHING;
 
 -- name: beat
--- A sign of life.
+-- A sign of life. Others that are long gone are forgotten.
+WITH gone AS (DELETE FROM processes WHERE seen_at < $4 AND process <> $1)
 INSERT INTO processes (process, kind, started_at, seen_at) VALUES ($1, $2, $3, $3)
 ON CONFLICT (process) DO UPDATE SET seen_at = EXCLUDED.seen_at;
-
--- name: forget_processes
--- Processes that are long gone.
-DELETE FROM processes WHERE seen_at < $1;
 
 -- name: end_process
 -- A clean stop.
