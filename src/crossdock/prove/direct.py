@@ -1,8 +1,8 @@
 """A connection whose statements are answered at once: the loop is not asked whether an answer has come.
 
-Half of what a simulated statement cost was the way through the loop and its selector. Here the request is written and the
-answer read in one go, and a BEGIN or COMMIT travels with the statement after it. That reaches into asyncpg: a statement's
-coroutine is driven by hand, and what comes from the socket is handed to the protocol as the loop would hand it over.
+Half of what a simulated statement cost was the way through the loop and its selector. Here the request is written and
+the answer read in one go, and a BEGIN or COMMIT travels with the statement after it. That reaches into asyncpg: a
+statement's coroutine is driven by hand, and what comes from the socket is handed to the protocol as the loop would do.
 """
 
 from __future__ import annotations
