@@ -23,6 +23,7 @@ from crossdock.kit.connector import Call, Connector
 from crossdock.kit.samples import make_call, make_fulfilment, make_order, make_part
 from crossdock.kit.settings import decode_settings
 from crossdock.model.errors import Misconfigured, Refused, Unavailable
+from crossdock.model.orders import TaxDecision
 from tests.conformance.calls import BASKET
 from tests.conformance.partners import RunningPartner
 
@@ -204,6 +205,20 @@ async def test_the_authorised_amount_holds_the_quoted_tax(partners: Mapping[str,
         PAYMENT, payment, make_call(order, "payment.authorise", {}, {"tax.quote": quoted})
     )
     assert Decimal(authorised["amount"]) == Decimal("28.50") + Decimal("4.56") + Decimal("0.86")
+
+
+@pytest.mark.parametrize(("tax", "code"), [
+    (TaxDecision("reverse_charge", "union-business", "NL004495445B01"), "REVERSE"),
+    (TaxDecision("exempt", "diplomats"), "EXEMPT"), (TaxDecision("export", "abroad"), "EXPORT"),
+])  # fmt: skip
+async def test_what_bears_no_tax_is_quoted_as_that(
+    partners: Mapping[str, RunningPartner], tax: TaxDecision, code: str
+) -> None:
+    order = msgspec.structs.replace(make_order("X-1"), tax=tax, tax_exempt=True)
+    settings = {"url": partners["tax"].url, "key": partners["tax"].key}
+    quoted = await once(TAX, settings, make_call(order, "tax.quote", {}))
+    found = {(line["code"], Decimal(line["rate"]), Decimal(line["amount"])) for line in quoted["taxes"].values()}
+    assert found == {(code, Decimal(0), Decimal(0))}
 
 
 async def test_an_opened_box_is_shipped_in_pieces(partners: Mapping[str, RunningPartner]) -> None:

@@ -27,7 +27,7 @@ from crossdock.kit.connector import Call, Done
 from crossdock.kit.samples import SAMPLE_AT, make_call, make_order
 from crossdock.kit.settings import decode_settings
 from crossdock.ledger.embedded import EmbeddedPostgres
-from crossdock.model.documents import Component, Pack, Product
+from crossdock.model.documents import Component, Customer, Pack, Product
 from crossdock.model.errors import CrossdockError, InDoubt, Invalid, Misconfigured, Refused, Unavailable
 from crossdock.model.fulfilment import PartLine, ShipmentPart
 from crossdock.model.orders import Allocation, Order
@@ -245,6 +245,28 @@ async def test_two_warehouses_partial_shipments_and_exact_invoices(tryton: Runni
         (parts[2].shipment, "HAM", "done", [12, 2]),
     ]  # fmt: skip
     assert sum(Decimal(row["tax"]) for row in found["invoices"]) == Decimal("5.42")
+
+
+async def test_a_reverse_charge_bears_its_code_and_no_tax(tryton: RunningPartner, client: Any) -> None:
+    """The invoice says why nothing is charged, and shows the customer's number."""
+    order = msgspec.structs.replace(order_over("HAM"), customer="C0001")
+    untaxed = {"code": "REVERSE", "rate": "0", "amount": "0.00"}
+    taxes: dict[str, object] = {"tax.quote": {"taxes": {"1": untaxed, "2": untaxed}}}
+    assert isinstance(await perform(client, make_call(order, "erp.place_order", {}, taxes)), Done)
+    part = part_of(order, "1", "HAM", (0, "24", "24.00", "0.00"), (1, "3", "4.50", "0.00"))
+    lines = tuple(msgspec.structs.replace(line, tax_code="REVERSE") for line in part.lines)
+    await shipped(client, order, msgspec.structs.replace(part, lines=lines))
+    found = await documents(tryton, order)
+    assert [(row["untaxed"], row["tax"], row["total"]) for row in found["sales"]] == [("28.50", "0.00", "28.50")]
+    invoices = [(row["state"], row["untaxed"], Decimal(row["tax"])) for row in found["invoices"]]
+    assert invoices == [("posted", "28.50", Decimal(0))]
+    fields = ["tax.name", "base", "amount", "invoice.party_tax_identifier.code"]
+    told = await client.rows(None, "account.invoice.tax", [["invoice", "=", found["invoices"][0]["id"]]], fields)
+    assert [(row["tax."]["name"], row["base"], row["amount"]) for row in told] == [
+        ("REVERSE", Decimal("28.50"), Decimal("0.00"))
+    ]
+    number = told[0]["invoice."]["party_tax_identifier."]["code"]
+    assert number == next(row.tax_identifier for row in make_world().customers if row.code == "C0001")
 
 
 async def test_a_kit_is_sold_at_its_price_and_leaves_as_its_components(tryton: RunningPartner, client: Any) -> None:
@@ -573,6 +595,12 @@ async def test_a_kit_tells_what_it_is_made_of(client: Any) -> None:
         product = msgspec.json.decode(told[kit.sku], type=Product)
         assert product.components == tuple(Component(part.sku, Decimal(part.quantity)) for part in kit.components)
         assert product.packs == (Pack("C62", Decimal(1), kit.packs[0].gtin),)
+
+
+async def test_a_customers_number_for_value_added_tax_comes_with_it(client: Any) -> None:
+    told = {row.business_key: row.body for row in (await CONNECTOR.feed("customers").read(client, "erp", "")).facts}
+    for customer in make_world().customers:
+        assert msgspec.json.decode(told[customer.code], type=Customer).tax_identifier == customer.tax_identifier
 
 
 async def test_an_account_is_asked_for_as_the_feed_tells_it(client: Any) -> None:

@@ -112,6 +112,7 @@ HOLD_CAUSES: Final = {
     "customer_blocked": "Customer blocked",
     "credit": "Over the credit limit",
     "price": "Price beyond tolerance",
+    "tax": "Tax not settled",
     "stock_incomplete": "Stock incomplete",
 }
 DRIFT_CAUSES: Final = {

@@ -57,7 +57,8 @@ class Product(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Customer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A business account. `receivable` is what its posted, unpaid invoices add up to at `receivable_as_of`."""
+    """A business account. `receivable` is what its posted, unpaid invoices add up to at `receivable_as_of`.
+    `tax_exempt`: it need not be charged tax; `tax_identifier` is its number for value added tax, as the ERP has it."""
 
     code: str
     name: str
@@ -71,6 +72,7 @@ class Customer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     tax_exempt: bool = False
     gln: str = ""
     addresses: tuple[Address, ...] = ()
+    tax_identifier: str = ""
 
 
 class PriceAgreement(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

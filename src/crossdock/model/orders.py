@@ -13,6 +13,8 @@ from crossdock.model.values import Money, Quantity
 
 FulfilmentPolicy = Literal["complete", "split", "backorder"]
 OrderState = Literal["accepted", "held", "refused", "shipping", "shipped", "completed", "cancelled"]
+TaxTreatment = Literal["taxed", "reverse_charge", "exempt", "export"]
+"""taxed: as the tax engine reckons for the place of delivery. The others bear no tax of ours."""
 PaymentMethod = Literal["terms", "card", "collected"]
 """terms: on account, invoiced. card: we authorise and capture. collected: the channel collects (marketplace)."""
 
@@ -79,6 +81,15 @@ class PriceProvenance(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
     priced_on: date | None = None
 
 
+class TaxDecision(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """How the order is taxed and why: the policy's `rule`, and the identifier that it was shown. `rule` is "" where
+    a person released the order although no rule let it pass: it is then taxed."""
+
+    treatment: TaxTreatment
+    rule: str = ""
+    identifier: str = ""
+
+
 class Allocation(msgspec.Struct, frozen=True, gc=False):
     """`quantity` base units promised from `location`."""
 
@@ -106,7 +117,8 @@ class OrderLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A customer's commitment to buy, as accepted by us. Never changes; progress is kept beside it."""
+    """A customer's commitment to buy, as accepted by us. Never changes; progress is kept beside it. `tax` is there
+    where the cell has a tax policy; `tax_exempt` says that it bears no tax of ours."""
 
     order_id: int
     number: str
@@ -130,6 +142,7 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     bill_to: Address | None = None
     requested_on: date | None = None
     note: str = ""
+    tax: TaxDecision | None = None
 
 
 class Hold(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -18,6 +18,7 @@ from crossdock.policy.plans import Plan, PlannedStep, check_condition
 from crossdock.policy.policy import ChannelPolicy, Location, Sourcing
 from crossdock.policy.problems import Problems
 from crossdock.policy.stock import StockPolicy
+from crossdock.policy.tax import TaxPolicy, check_tax_condition
 
 PLACEHOLDERS: Final = ("@channel", "@warehouse")
 Sections = Mapping[str, Any]
@@ -203,6 +204,28 @@ def _check_stock(read: Sections, problems: Problems) -> None:
             problems.add(f"stock.safety.{location}", message, f"Use one of: {', '.join(sorted(codes))}.")
 
 
+def _check_tax(read: Sections, problems: Problems) -> None:
+    tax: TaxPolicy = read["tax"]
+    seen: set[str] = set()
+    for index, rule in enumerate(tax.rules):
+        path = f"tax.rules[{index}]"
+        if not rule.name.strip():
+            problems.add(f"{path}.name", "The rule has no name.", "Orders are stamped with it: give it one.")
+        elif rule.name in seen:
+            problems.add(f"{path}.name", f"The rule {rule.name} is there twice.", "Give it another name.")
+        seen.add(rule.name)
+        if rule.when:
+            try:
+                check_tax_condition(rule.when)
+            except Invalid as error:
+                problems.add(f"{path}.when", error.message, error.next_action)
+        elif index < len(tax.rules) - 1:
+            message = f"The rule {rule.name} has no condition, so the rules after it are never reached."
+            problems.add(path, message, "Give it a condition, or move it to the end.")
+    if not tax.rules and tax != TaxPolicy():
+        problems.add("tax", "Without a rule nothing of this section counts.", "Add [[tax.rules]], or remove it.")
+
+
 _CHECKS: Final[Mapping[str, Callable[[Sections, Problems], None]]] = MappingProxyType({
     "cell": _check_cell,
     "regions": _check_regions,
@@ -212,5 +235,6 @@ _CHECKS: Final[Mapping[str, Callable[[Sections, Problems], None]]] = MappingProx
     "connections": _check_connections,
     "plans": _check_plans,
     "stock": _check_stock,
+    "tax": _check_tax,
     "console": _check_console,
 })  # fmt: skip

@@ -27,6 +27,7 @@ from crossdock.policy.resilience import BreakerPolicy, RetryTable
 from crossdock.policy.retention import RetentionPolicy
 from crossdock.policy.secrets import SecretSource
 from crossdock.policy.stock import StockPolicy
+from crossdock.policy.tax import Taxation, TaxPolicy
 
 __all__ = ["Configuration", "ConfigurationErrors", "Problem", "load_configuration"]
 
@@ -45,12 +46,13 @@ SECTIONS: Final[Mapping[str, Any]] = {
     "breaker": BreakerPolicy,
     "availability": AvailabilityPolicy,
     "stock": StockPolicy,
+    "tax": TaxPolicy,
     "retention": RetentionPolicy,
     "console": ConsolePolicy,
 }
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "retry": RetryTable(), "breaker": BreakerPolicy(), "availability": AvailabilityPolicy(),
-    "stock": StockPolicy(), "retention": RetentionPolicy(), "console": ConsolePolicy(),
+    "stock": StockPolicy(), "tax": TaxPolicy(), "retention": RetentionPolicy(), "console": ConsolePolicy(),
 }  # fmt: skip
 
 
@@ -105,7 +107,7 @@ def load_configuration(path: Path, environment: Mapping[str, str]) -> Configurat
     policy = Policy(
         version=hashlib.sha256(content).hexdigest()[:12], channels=read["channels"], regions=read["regions"],
         locations={location.code: location for location in read["locations"]}, sourcing=read["sourcing"],
-        plans=Plans(read["plans"]), stock=read["stock"],
+        plans=Plans(read["plans"]), stock=read["stock"], tax=Taxation(read["tax"]),
     )  # fmt: skip
     return Configuration(
         path.name, read["cell"], policy, read["connections"], read["retry"], read["breaker"], read["availability"],

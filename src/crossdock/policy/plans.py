@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-import cel
 import msgspec
 
-from crossdock.model.errors import Invalid, Misconfigured
-
-_CHOICES_KEPT_MAX: Final = 4096
+from crossdock.model.errors import Misconfigured
+from crossdock.policy.conditions import Choices, compile_condition
 
 
 class PlannedStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,61 +53,24 @@ class PlanFacts(msgspec.Struct, frozen=True):
 _EXAMPLE: Final = PlanFacts("shop", "consumer", "EU", "EUR", "card", 100, 1, "", ("HAM",))
 
 
-def check_condition(when: str) -> Any:
-    """Compile a condition and try it on an example. Raises Invalid `condition` that says what is wrong."""
-    try:
-        program = cel.compile(when)
-    except ValueError as error:
-        message = f"The condition {when!r} is no CEL expression: {str(error).splitlines()[0]}"
-        raise Invalid("condition", message, next_action="Mend the expression.") from None
-    unknown = sorted(set(program.variables()) - set(PlanFacts.__struct_fields__))
-    if unknown:
-        message = f"The condition {when!r} names {', '.join(unknown)}, which an order does not have."
-        action = f"Use one of {', '.join(PlanFacts.__struct_fields__)}."
-        raise Invalid("condition", message, next_action=action)
-    try:
-        answer = program.execute(_as_context(_EXAMPLE))
-    except (RuntimeError, TypeError, ValueError) as error:
-        message = f"The condition {when!r} cannot be evaluated: {str(error).splitlines()[0]}"
-        raise Invalid("condition", message, next_action="Compare texts with texts, numbers with numbers.") from None
-    if not isinstance(answer, bool):
-        message = f"The condition {when!r} answers {answer!r} instead of true or false."
-        raise Invalid("condition", message, next_action='Compare with something, as in channel == "shop".')
-    return program
+def check_condition(when: str) -> None:
+    """Raises Invalid `condition` that says what is wrong with a plan's condition."""
+    compile_condition(when, _EXAMPLE)
 
 
 class Plans:
-    """The plans in their order. Conditions are compiled once; answers are kept by just the facts they look at."""
+    """The plans in their order."""
 
     def __init__(self, plans: Sequence[Plan]) -> None:
         self.by_name: Final = {plan.name: plan for plan in plans}
-        self._ordered: Final = [(check_condition(plan.when) if plan.when else None, plan) for plan in plans]
-        looked_at = {name for program, _ in self._ordered if program is not None for name in program.variables()}
-        self._looked_at: Final = tuple(sorted(looked_at))
-        self._choices: dict[tuple[object, ...], Plan] = {}
+        self._choices: Final = Choices([(plan.when, plan) for plan in plans], _EXAMPLE)
 
     def choose(self, facts: PlanFacts) -> Plan:
         """Return the first plan whose condition holds. Raises Misconfigured when there is none."""
-        key = tuple([getattr(facts, name) for name in self._looked_at])
-        chosen = self._choices.get(key)
+        chosen = self._choices.choose(facts)
         if chosen is None:
-            chosen = self._first(facts)
-            if len(self._choices) >= _CHOICES_KEPT_MAX:
-                self._choices.clear()
-            self._choices[key] = chosen
+            raise Misconfigured(
+                "plan_missing", "No plan matches this order.",
+                next_action="End the plans with one that has no condition.",
+            )  # fmt: skip
         return chosen
-
-    def _first(self, facts: PlanFacts) -> Plan:
-        context = _as_context(facts)
-        for program, plan in self._ordered:
-            if program is None or program.execute(context) is True:
-                return plan
-        raise Misconfigured(
-            "plan_missing", "No plan matches this order.", next_action="End the plans with one that has no condition."
-        )
-
-
-def _as_context(facts: PlanFacts) -> dict[str, Any]:
-    context = msgspec.structs.asdict(facts)
-    context["warehouses"] = list(facts.warehouses)
-    return context

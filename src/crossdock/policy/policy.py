@@ -1,4 +1,4 @@
-"""The policy that the rules of acceptance read: channels, regions, locations and sourcing, plans."""
+"""The policy that the rules of acceptance read: channels, regions, locations and sourcing, plans, tax."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from crossdock.model.errors import Misconfigured
 from crossdock.model.orders import FulfilmentPolicy, PaymentMethod
 from crossdock.policy.plans import Plan, PlanFacts, Plans
 from crossdock.policy.stock import StockPolicy
+from crossdock.policy.tax import Taxation, TaxPolicy
 
 
 class ChannelPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,6 +71,7 @@ class Policy:
     sourcing: Sourcing
     plans: Plans
     stock: StockPolicy = field(default_factory=StockPolicy)
+    tax: Taxation = field(default_factory=lambda: Taxation(TaxPolicy()))
 
     def channel(self, name: str) -> ChannelPolicy:
         """Raises Misconfigured `channel_unknown`."""

@@ -30,6 +30,7 @@ from crossdock.model.orders import (
     OrderProgress,
     PlacedLine,
     Reason,
+    TaxDecision,
 )
 from crossdock.model.values import AMOUNT_MAX, Money, Quantity
 from crossdock.policy.plans import PlanFacts
@@ -40,6 +41,7 @@ from crossdock.rules.kits import check_components, spread
 from crossdock.rules.price import PricedLine, price_line
 from crossdock.rules.reasons import HOLD_CAUSE, first_cause, hold_causes, reason, reason_of
 from crossdock.rules.sourcing import Need, Source, choose_sources
+from crossdock.rules.tax import decide_tax
 from crossdock.rules.texts import check_texts
 from crossdock.rules.units import is_indivisible, to_base
 
@@ -99,6 +101,12 @@ def decide_acceptance(
     net = sum([draft.priced.amount for draft in drafts], _NOTHING)
     if net > AMOUNT_MAX:
         found.refuse("amount_absurd", f"The order's amount must not exceed {AMOUNT_MAX}.")
+    tax = decide_tax(
+        placed, policy.tax, ((draft.line.line, draft.product) for draft in drafts), customer, channel=channel,
+        order_type=order_type, region=region,
+    )  # fmt: skip
+    for problem in tax.problems:
+        found.stop(problem.wish, problem.code, problem.message, line=problem.line, field=problem.field)
     credit_amount = _check_credit(placed, rules, customer, book, net, found)
     fulfilment = placed.fulfilment or rules.fulfilment
     preference = policy.locations_of(channel, region, customer.price_group if customer is not None else "")
@@ -119,11 +127,18 @@ def decide_acceptance(
         order_id, number, channel, placed.channel_number, order_type, region, placed.currency, placed.placed_at,
         accepted_at, placed.ship_to, lines, Money(net, placed.currency), placed.payment, plan.name, fulfilment,
         placed.customer, placed.customer_reference, customer.payment_term_days if customer is not None else 0,
-        customer.tax_exempt if customer is not None else False, placed.bill_to, placed.requested_on, placed.note,
+        _is_exempt(tax.decision, customer), placed.bill_to, placed.requested_on, placed.note, tax.decision,
     )  # fmt: skip
     if held:
         return _hold(order, found, accepted_at, policy)
     return _accept(order, sources, credit_amount, policy)
+
+
+def _is_exempt(tax: TaxDecision | None, customer: Customer | None) -> bool:
+    """Without a tax policy the account's word counts."""
+    if tax is None:
+        return customer is not None and customer.tax_exempt
+    return tax.treatment != "taxed"
 
 
 def _check_head(
@@ -357,6 +372,8 @@ def _accept(order: Order, sources: Sequence[Source], credit_amount: Decimal, pol
         "number": order.number, "channel": order.channel, "net": str(order.net.amount), "currency": order.currency,
         "plan": order.plan, "policy": policy.version,
     }  # fmt: skip
+    if order.tax is not None:
+        body["tax"] = {"treatment": order.tax.treatment, "rule": order.tax.rule}
     if backordered:
         body["backordered"] = backordered
     return Acceptance(

@@ -18,6 +18,7 @@ SERVICE: Final = "customer service"
 CREDIT: Final = "credit control"
 PRICING: Final = "pricing"
 CATALOGUE: Final = "product data"
+TAX: Final = "tax"
 OPERATOR: Final = "operator"
 
 # Code -> (owner, next action).
@@ -69,6 +70,9 @@ ACTIONS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "customer_unknown": (SERVICE, "Open the account in the ERP, then release; or refuse."),
     "customer_blocked": (CREDIT, "Clear the account with the customer, then release or refuse."),
     "credit_limit": (CREDIT, "Release when paid or agreed, or refuse."),
+    "tax_identifier": (TAX, "Correct the account in the ERP, then release; released as it is, the order is taxed."),
+    "tax_unruled": (TAX, "Add a rule to [tax] or refuse; released without one, the order is taxed."),
+    "tax_category_unknown": (CATALOGUE, "Correct the product's tax category in the ERP, then release."),
     "reservation_unknown": (SENDER, "Send the number that POST /v1/reservations answered, or leave it out."),
     "reservation_used": (SENDER, "Each reservation serves one order: make a new one, or leave it out."),
     "stock_short": (SENDER, "Ask for less, or wait for supply."),
@@ -82,6 +86,9 @@ HOLD_CAUSE: Final[Mapping[str, str]] = MappingProxyType({
     "credit_limit": "credit",
     "price_beyond": "price",
     "price_indivisible": "price",
+    "tax_identifier": "tax",
+    "tax_unruled": "tax",
+    "tax_category_unknown": "tax",
     "stock_incomplete": "stock_incomplete",
 })  # fmt: skip
 

@@ -10,7 +10,7 @@ import msgspec
 
 from crossdock.sandbox.service import Answer, Call, Refusal, Route, wait_for_ever
 from crossdock.sandbox.storage import Storage
-from crossdock.sandbox.world import CENT, REGION_OF_COUNTRY, TAX_CODES
+from crossdock.sandbox.world import CENT, REGION_OF_COUNTRY, TAX_CODES, UNTAXED_CODES
 
 
 class QuoteLine(msgspec.Struct, frozen=True):
@@ -24,6 +24,7 @@ class QuoteRequest(msgspec.Struct, frozen=True):
     currency: str
     ship_to_country: str
     lines: tuple[QuoteLine, ...]
+    treatment: str = ""
     exemption: str = ""
     date: str = ""
 
@@ -75,7 +76,8 @@ class TaxEngine:
         region = REGION_OF_COUNTRY.get(request.ship_to_country)
         if region is None:
             raise Refusal(422, "country_not_served", f"no tax rules for {request.ship_to_country}")
-        lines = tuple(_tax_line(region, line, bool(request.exemption)) for line in request.lines)
+        untaxed = UNTAXED_CODES.get(request.treatment, "EXEMPT" if request.exemption else "")
+        lines = tuple(_tax_line(region, line, untaxed) for line in request.lines)
         return Answer({"lines": lines, "total_tax": sum((line.tax for line in lines), Decimal(0))})
 
     def commit(self, call: Call) -> Answer:
@@ -110,9 +112,9 @@ class TaxEngine:
         return transaction
 
 
-def _tax_line(region: str, line: QuoteLine, exempt: bool) -> TaxLine:
-    if exempt:
-        return TaxLine(line.line, "EXEMPT", Decimal(0), line.net, Decimal("0.00"))
+def _tax_line(region: str, line: QuoteLine, untaxed: str) -> TaxLine:
+    if untaxed:
+        return TaxLine(line.line, untaxed, Decimal(0), line.net, Decimal("0.00"))
     found = TAX_CODES.get((region, line.tax_category))
     if found is None:
         raise Refusal(422, "category_unknown", f"no tax category {line.tax_category} in {region}")

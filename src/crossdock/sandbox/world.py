@@ -31,6 +31,8 @@ TAX_CODES: Final[dict[tuple[str, str], tuple[str, Decimal]]] = {
     ("UK", "standard"): ("UK-STD", Decimal("0.20")),
     ("UK", "reduced"): ("UK-RED", Decimal("0.05")),
 }
+# How an order is taxed that bears no tax -> the code of it, at a rate of nought.
+UNTAXED_CODES: Final = {"reverse_charge": "REVERSE", "exempt": "EXEMPT", "export": "EXPORT"}
 REGION_OF_COUNTRY: Final = {"DE": "EU", "NL": "EU", "FR": "EU", "GB": "UK"}
 CURRENCY_OF_REGION: Final = {"EU": "EUR", "UK": "GBP"}
 
@@ -90,6 +92,7 @@ class WorldCustomer:
     status: str
     gln: str
     address: WorldAddress
+    tax_identifier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +205,22 @@ def _customer(chance: random.Random, index: int) -> WorldCustomer:
         region=region,
         currency=CURRENCY_OF_REGION[region], payment_term_days=(14, 30, 60)[index % 3],
         credit_limit=limit, status=status,
-        gln=_with_check_digit(f"4012345{index:05d}"), address=address,
+        gln=_with_check_digit(f"4012345{index:05d}"), address=address, tax_identifier=_tax_identifier(country, index),
     )  # fmt: skip
+
+
+def _tax_identifier(country: str, index: int) -> str:
+    """Valid for value added tax in the Netherlands and in France; customers elsewhere are taxed where they are."""
+    if country == "NL":
+        digits = f"{80_000_000 + index * 11}"
+        rest = sum(int(digit) * weight for digit, weight in zip(digits, range(9, 1, -1), strict=True)) % 11
+        return f"NL{digits}{rest}B01" if rest < 10 else _tax_identifier(country, index + 1000)
+    if country == "FR":
+        body = f"{40_000_000 + index * 7}0"
+        doubled = (int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(body)))
+        company = int(body) + -sum(value // 10 + value % 10 for value in doubled) % 10
+        return f"FR{(12 + 3 * (company % 97)) % 97:02d}{company}"
+    return ""
 
 
 def _prices(product: WorldProduct) -> list[WorldPrice]:

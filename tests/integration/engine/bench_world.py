@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -36,6 +36,7 @@ from crossdock.policy.plans import Plan, PlannedStep
 from crossdock.policy.policy import Policy
 from crossdock.policy.resilience import BreakerPolicy, RetryRule, RetryTable
 from crossdock.policy.stock import StockOwner, StockPolicy
+from crossdock.policy.tax import Taxation, TaxPolicy
 from crossdock.prove import trade
 from crossdock.prove.trade import CARD
 from crossdock.rules.ownership import compile_ownership
@@ -44,6 +45,7 @@ NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 FAST_RETRY = RetryTable(
     unavailable=RetryRule(base_seconds=0.02, cap_seconds=0.1), in_doubt=RetryRule(base_seconds=0.02, cap_seconds=0.1)
 )
+NO_TAX_POLICY = TaxPolicy()
 TRUSTING = BreakerPolicy(failures_to_open=1000)
 
 FULL = msgspec.structs.replace(CARD, name="full")
@@ -160,11 +162,12 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    dsn: str, *, batch: bool = False, skus: int = 50, owners: tuple[StockOwner, ...] = (), **channel: Any
+    dsn: str, *, batch: bool = False, skus: int = 50, owners: tuple[StockOwner, ...] = (),
+    tax: TaxPolicy = NO_TAX_POLICY, **channel: Any,
 ) -> AsyncIterator[World]:
     pool = await open_pool(dsn, size=8)
     by_key = await open_pool(dsn, size=4, by_key=True)
-    policy = make_policy(**channel)
+    policy = replace(make_policy(**channel), tax=Taxation(tax))
     ownership = compile_ownership(StockPolicy(owners=owners))
     plans = PlanBook(policy.plans.by_name, {"shop": "shop"}, {"HAM": "wms", "BHX": "wms"}, ownership)
     acceptor = Acceptor(policy, plans, ReferenceCache(), system_clock)

@@ -70,6 +70,13 @@ def test_each_order_finds_its_plan(channel: str, order_type: str, region: str, p
     assert policy.choose_plan(facts).name == plan  # the kept answer
 
 
+def test_a_tax_section_without_rules_is_a_mistake(tmp_path: Path) -> None:
+    begin, end = TEXT.index("[[tax.rules]]"), TEXT.index("# ---", TEXT.index("[[tax.rules]]"))
+    (problem,) = problems_of(tmp_path, TEXT[:begin] + TEXT[end:])
+    assert (problem.path, problem.line) == ("tax", line_of(TEXT, "[tax]"))
+    assert "nothing of this section counts" in problem.message
+
+
 def test_the_version_follows_the_content(tmp_path: Path) -> None:
     first = load(tmp_path, TEXT).version
     assert first == load(tmp_path, TEXT).version != load(tmp_path, TEXT + "\n# changed\n").version
@@ -108,6 +115,13 @@ MISTAKES = [
     ('connection = "erp"\ncontains', 'connection = "sap"\ncontains', "stock.owners[0].connection", "no connection sap"),
     ('contains = "departures"\ntold_by = "erp.ship"', 'contains = "orders"\n', "stock.owners[0].told_by", "is told of"),
     ('location = "BHX"', 'location = "HAM"\n', "stock.owners[1].since", "two owners"),
+    ('treatment = "taxed"', 'treatment = "untaxed"', "tax.rules[1].treatment", "taxed, reverse_charge, exempt, export"),
+    ('name = "place-of-delivery"', 'name = "union-business"', "tax.rules[1].name", "there twice"),
+    ('name = "place-of-delivery"', 'name = " "', "tax.rules[1].name", "has no name"),
+    ("'region in [\"EU\", \"UK\"]'", "'regions == \"EU\"'", "tax.rules[1].when", "names regions"),
+    ("when = 'order_type == \"business\" && region", "\n# when = 'order_type == \"business\" && region",
+     "tax.rules[0]", "never reached"),
+    ('unruled = "hold"', 'unruled = "accept"', "tax.unruled", "hold, refuse"),
     ("clock_skew_seconds = 1", "clock_skew_seconds = -1", "stock.owners[0].clock_skew_seconds", "zero or more"),
 ]  # fmt: skip
 

@@ -30,9 +30,14 @@ class Transaction(msgspec.Struct, frozen=True):
 
 
 def quote_body(order: Order) -> dict[str, Any]:
+    """`exemption` is what shows that no tax is due: the identifier that was checked, else the account."""
+    tax = order.tax
+    identifier = tax.identifier if tax is not None else ""
     return {
         "currency": order.currency, "ship_to_country": order.ship_to.country,
-        "exemption": order.customer if order.tax_exempt else "", "date": order.placed_at.date().isoformat(),
+        "treatment": tax.treatment if tax is not None else "",
+        "exemption": identifier or order.customer if order.tax_exempt else "",
+        "date": order.placed_at.date().isoformat(),
         "lines": [
             {"line": line.line, "sku": line.sku, "tax_category": line.tax_category, "net": str(line.amount.amount)}
             for line in order.lines

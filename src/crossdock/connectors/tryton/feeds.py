@@ -76,6 +76,10 @@ async def read_customers(client: TrytonClient, connection: str, cursor: str) -> 
     contacts = await client.rows(
         None, "party.contact_mechanism", [["party", "in", parties]], ["party", "type", "value", "name"]
     )
+    identifiers = await client.rows(
+        None, "party.identifier", [["party", "in", parties], ["type", "=", "eu_vat"]], ["party", "code"]
+    )
+    tax_identifiers = {row["party"]: row["code"] for row in reversed(identifiers)}
 
     def fact_of(row: Row) -> Fact | None:
         if not row["customer_currency"]:
@@ -88,6 +92,7 @@ async def read_customers(client: TrytonClient, connection: str, cursor: str) -> 
             "currency": currency, "rate": rates[currency], "gln": gln,
             "status": "blocked" if "Blocked" in [categories[each] for each in row["categories"]] else "active",
             "days": int(terms.get(row["customer_payment_term"], "0").partition(" ")[0]),
+            "tax_identifier": tax_identifiers.get(row["id"], ""),
             "group": lists.get(row["sale_price_list"], "").rpartition("-")[0],
             "addresses": [
                 address_of(address, row["name"], countries[address["country"]], email, gln)

@@ -143,10 +143,11 @@ def _sale_lines(
     line = order.lines[index]
     tax = (taxes or {}).get(line.line)
     tax_ids = []
-    if tax is not None and tax.rate:
-        if tax.code not in references.taxes:
-            raise Misconfigured("erp_tax_unknown", f"Tryton has no tax named {tax.code}.")
+    if tax is not None and tax.code in references.taxes:
+        # Also at a rate of nought: the invoice then says why it bears no tax.
         tax_ids = [references.taxes[tax.code]]
+    elif tax is not None and tax.rate:
+        raise Misconfigured("erp_tax_unknown", f"Tryton has no tax named {tax.code}.")
     rows: list[dict[str, Any]] = []
     for part in sale_parts(line, index + 1):
         if part.sku not in references.products:
@@ -244,7 +245,7 @@ def product_of(
 
 
 def customer_of(row: Mapping[str, Any], extra: Mapping[str, Any], as_of: datetime) -> Customer:
-    """`extra`: currency, rate, status, days, group, gln, addresses. Tryton's limits are in the company's currency."""
+    """`extra`: what other records of Tryton say of the party. Tryton's limits are in the company's currency."""
     rate = extra["rate"]
     limit = ((row["credit_limit_amount"] or Decimal(0)) * rate).quantize(CENT, "ROUND_HALF_UP")
     receivable = ((row["receivable"] or Decimal(0)) * rate).quantize(CENT, "ROUND_HALF_UP")
@@ -252,6 +253,7 @@ def customer_of(row: Mapping[str, Any], extra: Mapping[str, Any], as_of: datetim
         code=row["code"], name=row["name"], currency=extra["currency"], status=extra["status"],
         price_group=extra["group"], payment_term_days=extra["days"], credit_limit=limit, receivable=receivable,
         receivable_as_of=as_of, gln=extra["gln"], addresses=tuple(extra["addresses"]),
+        tax_identifier=extra["tax_identifier"],
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Final
 
 from crossdock.sandbox.tryton.rpc import Rpc
-from crossdock.sandbox.world import GBP_PER_EUR, TAX_CODES
+from crossdock.sandbox.world import GBP_PER_EUR, TAX_CODES, UNTAXED_CODES
 
 YEARS: Final = (2025, 2026, 2027, 2028)
 TERM_DAYS: Final = (14, 30, 60)
@@ -39,7 +39,9 @@ async def seed_books(rpc: Rpc, say: Callable[[str], None]) -> Books:
     say("tryton: fiscal years, taxes, payment terms")
     await _fiscal_years(rpc, company)
     taxes = await _taxes(rpc, company)
-    rules = {"GB": await _tax_rule(rpc, company, taxes, "UK")}
+    rules = {
+        "UK": await _tax_rule(rpc, company, taxes, "UK"), "reverse charge": await _untaxed_rule(rpc, company, taxes),
+    }  # fmt: skip
     terms = await _terms(rpc)
     await rpc.call("model.account.configuration.write", [1], {
         "tax_rounding": "line",
@@ -132,7 +134,8 @@ async def _taxes(rpc: Rpc, company: int) -> dict[str, int]:
         "account.account", ("name", "ilike", "%tax%"), ("closed", "!=", True), ("type", "!=", None)
     )
     found = {}
-    for code, rate in TAX_CODES.values():
+    untaxed = [(code, Decimal(0)) for code in UNTAXED_CODES.values()]
+    for code, rate in (*TAX_CODES.values(), *untaxed):
         existing = await rpc.find("account.tax", ("name", "=", code))
         found[code] = (existing or await rpc.create("account.tax", [{
             "name": code, "description": code, "type": "percentage", "rate": rate, "company": company,
@@ -150,7 +153,21 @@ async def _tax_rule(rpc: Rpc, company: int, taxes: Mapping[str, int], region: st
         {"origin_tax": taxes[code], "tax": taxes[TAX_CODES[region, category][0]]}
         for (home, category), (code, _) in TAX_CODES.items() if home == "EU"
     ]  # fmt: skip
-    rows = [{"name": region, "kind": "sale", "company": company, "lines": [("create", lines)]}]
+    return await _create_rule(rpc, company, region, lines)
+
+
+async def _untaxed_rule(rpc: Rpc, company: int, taxes: Mapping[str, int]) -> int:
+    """For customers elsewhere in the Union, who owe the tax themselves."""
+    existing = await rpc.find("account.tax.rule", ("name", "=", "reverse charge"))
+    if existing:
+        return existing[0]
+    untaxed = taxes[UNTAXED_CODES["reverse_charge"]]
+    lines = [{"origin_tax": taxes[code], "tax": untaxed} for (home, _), (code, _) in TAX_CODES.items() if home == "EU"]
+    return await _create_rule(rpc, company, "reverse charge", lines)
+
+
+async def _create_rule(rpc: Rpc, company: int, name: str, lines: list[dict[str, int]]) -> int:
+    rows = [{"name": name, "kind": "sale", "company": company, "lines": [("create", lines)]}]
     return (await rpc.create("account.tax.rule", rows))[0]
 
 

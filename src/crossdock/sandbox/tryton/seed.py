@@ -187,7 +187,7 @@ async def _seed_customers(rpc: Rpc, world: World, price_lists: Mapping[str, int]
         if code not in known:
             rows.append({
                 "code": code, "name": name, "customer_payment_term": books.terms[14],
-                "customer_tax_rule": books.tax_rules.get(country),
+                "customer_tax_rule": books.tax_rules["UK"] if country == "GB" else None,
                 "addresses": [("create", [{"street": "as on each order", "country": countries[country]}])],
             })  # fmt: skip
     await rpc.create("party.party", rows)
@@ -199,10 +199,13 @@ def _customer_row(
     """Tryton keeps a credit limit in the company's currency."""
     address = customer.address
     limit = customer.credit_limit / GBP_PER_EUR if customer.currency == "GBP" else customer.credit_limit
+    tax_rule = "reverse charge" if customer.tax_identifier else customer.region
     return {
         "code": customer.code, "name": customer.name, "customer_payment_term": books.terms[customer.payment_term_days],
         "customer_currency": books.currencies[customer.currency],
-        "customer_tax_rule": books.tax_rules.get(address.country),
+        "customer_tax_rule": books.tax_rules.get(tax_rule),
+        "identifiers": [("create", [{"type": "eu_vat", "code": customer.tax_identifier}])]
+        if customer.tax_identifier else [],
         "credit_limit_amount": limit.quantize(Decimal("0.01"), ROUND_HALF_UP),
         "sale_price_list": price_lists[f"{customer.group}-{customer.currency}"],
         "categories": [("add", [blocked])] if customer.status == "blocked" else [],
