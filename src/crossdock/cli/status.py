@@ -163,12 +163,16 @@ def _overview_problems(overview: Overview, now: datetime) -> list[str]:
     return found
 
 
+def _plural(noun: str, count: int) -> str:
+    return noun if count == 1 else f"{noun}s"
+
+
 def _attention(overview: Overview) -> list[str]:
     found = [f"{group.count} held: {group.cause} ({group.owner})" for group in overview.holds]
     if overview.facts_quarantined:
-        found.append(f"{overview.facts_quarantined} facts in quarantine")
+        found.append(f"{overview.facts_quarantined} {_plural('fact', overview.facts_quarantined)} in quarantine")
     if overview.steps_quarantined:
-        found.append(f"{overview.steps_quarantined} steps in quarantine")
+        found.append(f"{overview.steps_quarantined} {_plural('step', overview.steps_quarantined)} in quarantine")
     return found + [
         f"{labels.packages} packages left {labels.warehouse} within a day with labels that are no SSCC, as "
         f"{labels.example} of {labels.order_number}"

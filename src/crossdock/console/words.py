@@ -271,4 +271,8 @@ def duration(span: timedelta) -> str:
 
 
 def milliseconds(value: int) -> str:
-    return f"{value} ms" if value < 10_000 else duration(timedelta(milliseconds=value))
+    """ "437 ms", "3.8 s", "58 s", "3 min 16 s"."""
+    if value < 1_000:
+        return f"{value} ms"
+    seconds, rest = divmod(value, 1_000)
+    return f"{seconds}.{rest // 100} s" if value < 10_000 else duration(timedelta(milliseconds=value))

@@ -287,8 +287,8 @@ _NEXT_ACTIONS: Final = {
     "invalid": "Correct the data at its source, then replay.",
     "conflict": "Look at the partner's document, then replay.",
     "refused": "Decide with the business, then replay or cancel the order.",
-    "unavailable": "Nothing: it is tried again.",
-    "in_doubt": "Nothing: the partner is asked whether it took effect.",
+    "unavailable": "Nothing to do: it is tried again.",
+    "in_doubt": "Nothing to do: the partner is asked whether it took effect.",
     "misconfigured": "Mend the connection's settings or credentials, then replay.",
     "defect": "Report this with its detail; replay after the mend.",
 }

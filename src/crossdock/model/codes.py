@@ -48,6 +48,12 @@ UNIT_DECIMALS: Final[dict[str, int]] = {
         "HUR MIN DAY WEE MON ANN KWH WHR SEC LM MGM".split(), 4,
     ),
 }  # fmt: skip
+# What one of a unit is called in a sentence; other units are called by their code.
+UNIT_NAMES: Final[dict[str, str]] = {
+    **dict.fromkeys(("C62", "EA", "H87"), "piece"), "PR": "pair", "SET": "set", "MTR": "metre", "KGM": "kilogram",
+    "LTR": "litre", "MTK": "square metre", "MTQ": "cubic metre", "TNE": "tonne", "HUR": "hour", "XBX": "box",
+    "XPX": "pallet", "XCT": "carton", "XCS": "case", "XBG": "bag", "XRO": "roll",
+}  # fmt: skip
 
 _DIGITS: Final = re.compile(r"\d+\Z")
 

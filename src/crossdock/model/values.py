@@ -91,6 +91,12 @@ def rounded(amount: Decimal, currency: str) -> Decimal:
     return amount.quantize(_STEP[CURRENCY_DIGITS[currency]], ROUND_HALF_UP)
 
 
+def amount_text(amount: Decimal, currency: str) -> str:
+    """An amount in a sentence: grouped, with the currency's decimals, and more only where there are more."""
+    plain = amount.normalize()
+    return f"{plain:,.{max(_decimals(plain), CURRENCY_DIGITS[currency])}f} {currency}"
+
+
 def part_amount(whole: Decimal, whole_quantity: Decimal, before: Decimal, part: Decimal, currency: str) -> Decimal:
     """The part's share of `whole` so that consecutive parts add up to it exactly.
 

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Final
 
 from crossdock.model.documents import Customer
+from crossdock.model.values import amount_text
 
 _NOTHING: Final = Decimal(0)
 
@@ -37,7 +38,11 @@ def find_excess(customer: Customer, exposure: Exposure, net: Decimal) -> Decimal
 
 
 def explain_excess(customer: Customer, exposure: Exposure, net: Decimal, excess: Decimal) -> str:
+    limit, invoiced, ordered, wanted, over = (
+        amount_text(amount, customer.currency)
+        for amount in (customer.credit_limit, exposure.open_invoices, exposure.open_orders, net, excess)
+    )
     return (
-        f"Account {customer.code} has a limit of {customer.credit_limit} {customer.currency}: {exposure.open_invoices} "
-        f"invoiced and {exposure.open_orders} on order leave too little for {net}; it is {excess} over."
+        f"Account {customer.code} has a limit of {limit}: {invoiced} invoiced and {ordered} on order leave too little "
+        f"for {wanted}; it is {over} over."
     )

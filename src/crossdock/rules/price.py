@@ -14,11 +14,11 @@ from typing import Final
 
 import msgspec
 
-from crossdock.model.codes import CURRENCY_DIGITS
+from crossdock.model.codes import CURRENCY_DIGITS, UNIT_NAMES
 from crossdock.model.documents import Customer, PriceAgreement, Product
 from crossdock.model.errors import Invalid
 from crossdock.model.orders import PriceProvenance
-from crossdock.model.values import AMOUNT_MAX, Money, check_money, rounded
+from crossdock.model.values import AMOUNT_MAX, Money, amount_text, check_money, rounded
 from crossdock.policy.policy import ChannelPolicy
 from crossdock.rules.units import ONE
 
@@ -172,9 +172,9 @@ def _beyond(
     deviation: Decimal, channel: ChannelPolicy,
 ) -> str:  # fmt: skip
     source = f"agreement {agreement.agreement}" if agreement is not None else "the list price"
-    shown = asked.quantize(_FOUR_DECIMALS, ROUND_HALF_UP).normalize()
+    shown = amount_text(asked.quantize(_FOUR_DECIMALS, ROUND_HALF_UP), currency)
+    each = UNIT_NAMES.get(product.base_unit, product.base_unit)
     return (
-        f"{product.sku} was asked at {shown:f} {currency} per {product.base_unit}; {source} says "
-        f"{expected.normalize():f} {currency} ({deviation:+f} %, the channel's tolerance is "
-        f"{channel.price_tolerance_percent.normalize():f} %)."
+        f"{product.sku} was asked at {shown} per {each}; {source} says {amount_text(expected, currency)} "
+        f"({deviation:+f} %, the channel's tolerance is {channel.price_tolerance_percent.normalize():f} %)."
     )

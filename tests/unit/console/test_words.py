@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from crossdock.console.words import counted, entry_title, hold_title, sentence_case, since
+from crossdock.console.words import counted, entry_title, hold_title, milliseconds, sentence_case, since
 
 NOW = datetime(2026, 5, 4, 9, 30, tzinfo=UTC)
 
@@ -35,3 +35,10 @@ def test_since_is_a_time_and_names_the_day_where_it_is_another() -> None:
 def test_abbreviations_stay_upper_case() -> None:
     assert entry_title("event", "ErpOrderPlaced") == "ERP order placed"
     assert sentence_case("sku_unknown") == "SKU unknown"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(437, "437 ms"), (3812, "3.8 s"), (6576, "6.5 s"), (58_000, "58 s"), (196_000, "3 min 16 s")]
+)
+def test_seconds_were_written_as_thousands_of_milliseconds(value: int, text: str) -> None:
+    assert milliseconds(value) == text

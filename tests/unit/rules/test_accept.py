@@ -71,7 +71,7 @@ def test_a_held_order_promises_nothing_and_says_who_acts() -> None:
     assert not found.reservations
     assert not found.credit_amount
     assert all(not line.allocations for line in order.lines)
-    assert "limit of 1000 EUR" in progress.hold.reasons[1].message
+    assert "limit of 1,000.00 EUR" in progress.hold.reasons[1].message
 
 
 @pytest.mark.parametrize("waived", [{"credit", "price"}, {"credit", "price_beyond", "credit_limit"}])
