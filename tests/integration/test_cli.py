@@ -119,6 +119,19 @@ async def test_a_rehearsal_of_one_message_showed_all_that_is_parked(tmp_path: Pa
     assert json.loads(closed.stdout) == {"dismissed": 1}
 
 
+async def test_a_mistyped_connection_was_said_to_be_paused(tmp_path: Path, database_url: str) -> None:
+    make_credentials(Home(tmp_path), ROOT / "crossdock.toml")
+    ran = ask("connections", "pause", "epr", home=tmp_path, CROSSDOCK_DATABASE_URL=database_url)
+    assert ran.returncode == 2
+    assert "There is no connection epr." in ran.stderr
+
+
+async def test_a_state_that_is_none_listed_no_order_instead_of_the_states(tmp_path: Path, database_url: str) -> None:
+    ran = ask("orders", "list", "--state", "open", home=tmp_path, CROSSDOCK_DATABASE_URL=database_url)
+    assert ran.returncode == 2
+    assert "'shipping'" in ran.stderr
+
+
 def test_the_demonstrations_configuration_is_fine(tmp_path: Path) -> None:
     ran = ask("config", "check", "--json", home=tmp_path)
     assert json.loads(ran.stdout)["problems"] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
@@ -19,7 +19,8 @@ from crossdock.insight.holds import list_holds
 from crossdock.insight.orders import OrderFilter, order_id_of, read_order, search_orders
 from crossdock.insight.timeline import read_timeline
 from crossdock.kit.masking import printable
-from crossdock.model.errors import Invalid
+from crossdock.model.errors import Conflict, Invalid
+from crossdock.model.orders import OrderState
 
 PAGES_MAX = 1000
 
@@ -36,17 +37,17 @@ def orders() -> None:
 
 @orders.command("list")
 @click.option("--text", default="", help="Our number or any partner's, a customer, a SKU.")
-@click.option("--state", default="", help="accepted, held, shipping, shipped, completed, cancelled.")
+@click.option("--state", type=click.Choice(get_args(OrderState)), help="Only orders in this state.")
 @click.option("--channel", default="")
 @click.option("--customer", default="")
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
 @click.option("--cursor", default="", help="Where the last page ended.")
 @click.option("--json", "as_json", is_flag=True)
 def list_orders(
-    text: str, state: str, channel: str, customer: str, limit: int, cursor: str, as_json: bool
+    text: str, state: str | None, channel: str, customer: str, limit: int, cursor: str, as_json: bool
 ) -> None:
     """List orders, newest first."""
-    wanted = OrderFilter(text=text, state=state, channel=channel, customer=customer)
+    wanted = OrderFilter(text=text, state=state or "", channel=channel, customer=customer)
     page = finish(with_pool(dict(os.environ), lambda pool: search_orders(pool, wanted, cursor, limit)))
     if as_json:
         show_json(page)
@@ -82,6 +83,8 @@ def show(number: str, as_json: bool) -> None:
     console.print(f"{order.number}  {detail.progress.state}  {order.net.amount} {order.currency}  plan {order.plan}")
     if detail.progress.hold:
         console.print(f"  held: {detail.progress.hold.cause}; {detail.progress.hold.next_action}")
+        for reason in detail.progress.hold.reasons:
+            console.print(printable(f"    {'line ' + reason.line + ': ' if reason.line else ''}{reason.message}"))
     show_table(
         "Lines", ("line", "SKU", "ordered", "open", "shipped", "backordered", "cancelled"),
         [(line.line, line.sku, found.ordered, found.open, found.shipped, found.backordered, found.cancelled)
@@ -125,6 +128,8 @@ def release(numbers: tuple[str, ...], cause: str, configuration: str, as_json: b
             for order_id in found:
                 released += await application.control.release_holds(datetime.now(UTC), actor(), [order_id])
                 progress.advance(task)
+        if numbers and len(found) == 1 and not released:
+            raise Conflict("order_not_held", f"{numbers[0]} is not held, or is held again for another cause.")
         return {"held": len(found), "released": released}
 
     answer = finish(with_application(configuration, work))

@@ -36,12 +36,14 @@ Fields = dict[str, list[str]]
 def back_to(fields: Fields, otherwise: str, said: str, count: int | None = None) -> Redirect:
     """To the page that the form came from, which says what was done."""
     target = safe_return(first(fields, "back")) if first(fields, "back") else otherwise
+    target, _, place = target.partition("#")
     path, _, query = target.partition("?")
     kept = without_said(query)
     words = {"said": "none" if count == 0 and said in _MAY_COME_LATE else said}
     if count:
         words["count"] = str(count)
-    return Redirect(f"{path}?{kept}{'&' if kept else ''}{urlencode(words)}", status_code=303)
+    query = "&".join(part for part in (kept, urlencode(words)) if part)
+    return Redirect(f"{path}?{query}{'#' if place else ''}{place}", status_code=303)
 
 
 def chosen_ids(fields: Fields, name: str) -> list[int]:

@@ -44,6 +44,8 @@ class Control:
 
     async def pause_connection(self, now: datetime, actor: str, connection: str) -> None:
         async with self._pool.acquire() as database, database.transaction():
+            if await database.fetchval(_SQL["is_paused"], connection) is None:
+                raise _connection_unknown(connection)
             await database.fetchval(_SQL["pause_connection"], connection, actor, now)
             await _audit(database, now, actor, "connection.pause", connection)
 
@@ -53,7 +55,7 @@ class Control:
     async def resume_connection(self, now: datetime, actor: str, connection: str) -> None:
         async with self._pool.acquire() as database, database.transaction():
             if await database.fetchval(_SQL["resume_connection"], connection) is None:
-                raise Invalid("connection_unknown", f"There is no connection {connection}.", field="connection")
+                raise _connection_unknown(connection)
             await _audit(database, now, actor, "connection.resume", connection)
 
     async def override_breaker(
@@ -250,6 +252,13 @@ async def _read_parked(database: Connection, fact_id: int) -> tuple[str, str, by
     if row is None:
         raise _not_parked()
     return row["kind"], row["business_key"], row["body"]
+
+
+def _connection_unknown(connection: str) -> Invalid:
+    return Invalid(
+        "connection_unknown", f"There is no connection {connection}.", field="connection",
+        next_action="`crossdock connections list` names them.",
+    )  # fmt: skip
 
 
 def _not_parked() -> Invalid:

@@ -89,10 +89,14 @@ async def test_pause_and_resume_are_done_and_audited(house: House, operator: Vis
     assert answer.headers["location"] == "/console/connections?said=paused"
     assert await house.pool.fetchval("SELECT paused_by FROM connections WHERE connection = 'erp'") == "olive"
     assert "Paused. Nothing is sent" in (await operator.get(answer.headers["location"])).text
+    # A card far down the page is where one goes back to.
+    below = await operator.act("/console/connections/erp/pause", back="/console/connections#erp")
+    assert below.headers["location"] == "/console/connections?said=paused#erp"
     await operator.act("/console/connections/erp/resume")
     assert not await house.pool.fetchval("SELECT paused FROM connections WHERE connection = 'erp'")
     audited = await house.pool.fetch("SELECT actor, action, subject FROM audit ORDER BY audit_id")
     assert [tuple(row) for row in audited] == [
+        ("olive", "connection.pause", "erp"),
         ("olive", "connection.pause", "erp"),
         ("olive", "connection.resume", "erp"),
     ]
