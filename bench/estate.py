@@ -124,7 +124,7 @@ def open_process(command: list[str], environment: Mapping[str, str], log: Path) 
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(timeout=20)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -141,7 +141,7 @@ def open_api(
         port = free_port()
         command = ["api", "--config", str(configuration), "--port", str(port), "--log-level", "WARNING"]
         with open_process(command, environment, home / "api.log") as process:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while not _listens(port):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError((home / "api.log").read_text(encoding="utf-8")[-3000:])

@@ -56,7 +56,7 @@ class RunningPartner:
     def stop(self) -> int:
         self.process.terminate()
         try:
-            return self.process.wait(timeout=10)
+            return self.process.wait(timeout=60)
         finally:
             if self.process.stdout is not None:
                 self.process.stdout.close()

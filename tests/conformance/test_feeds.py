@@ -140,7 +140,7 @@ class Subscriber:
         return web.Response(status=self.answers.pop(0) if self.answers else 200)
 
     async def wait_for(self, count: int) -> Sequence[tuple[dict[str, str], bytes]]:
-        async with asyncio.timeout(20), self.news:
+        async with asyncio.timeout(120), self.news:
             await self.news.wait_for(lambda: len(self.received) >= count)
         return self.received
 

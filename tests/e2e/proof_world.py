@@ -113,7 +113,7 @@ class World:
         """A `crossdock` command of somebody at the keyboard."""
         return subprocess.run(
             [sys.executable, "-m", "crossdock.cli.main", *arguments], check=False, capture_output=True, text=True,
-            cwd=self.directory, env=self._environment, timeout=60,
+            cwd=self.directory, env=self._environment, timeout=180,
         )  # fmt: skip
 
     def kill_one(self, chance: random.Random) -> str:
@@ -136,7 +136,7 @@ class World:
         for process in self._own.values():
             process.terminate()
         for process in self._own.values():
-            process.wait(timeout=30)
+            process.wait(timeout=120)
         self._own.clear()
 
     def stop(self) -> None:
@@ -145,7 +145,7 @@ class World:
             partner.stop()
 
     async def until_answering(self) -> None:
-        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(180), aiohttp.ClientSession() as session:
             while True:
                 try:
                     async with session.get(f"{self.url}/healthz") as answer:

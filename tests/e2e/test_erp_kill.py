@@ -101,7 +101,7 @@ def kill_one(run: Run, chance: random.Random, already: set[int]) -> str:
         found[:] = [(name, kept[name]) for name in VICTIMS if kept.get(name) and kept[name] not in already]
         return bool(found)
 
-    run.wait_until(is_there, 60)
+    run.wait_until(is_there, 180)
     name, pid = chance.choice(found)
     already.add(pid)
     os.kill(pid, signal.SIGKILL)
@@ -286,13 +286,13 @@ def test_orders_taken_while_the_erp_is_down_are_in_it_once_afterwards_and_poison
             place_poison(buyers, channel, changes): what
             for channel in ("portal", "shop") for what, changes in POISONS.items()
         }  # fmt: skip
-        run.wait_until(lambda: are_answered([*placed, *poisons]), 120 + OUTAGE_ORDERS)
+        run.wait_until(lambda: are_answered([*placed, *poisons]), 300 + OUTAGE_ORDERS)
         wait_until_all_are_taken(run)
         assert waits_for_the_erp(run)
     finally:
         revive()
     revived = time.monotonic()
-    run.wait_until(lambda: "erp ended" in run.said, 60)
+    run.wait_until(lambda: "erp ended" in run.said, 180)
     wait_until_drained(run)
     drained = time.monotonic()
     found = judge(run.port)

@@ -95,13 +95,13 @@ async def test_goods_that_others_keep_are_sold_where_policy_says_and_leave_from_
             await place_products(application.pool)
             worker = asyncio.create_task((await make_worker(application, connections, "worker-1")).run())
             try:
-                await until(lambda: shows(partners["shop"], 20), 90)
-                await until(lambda: shows(partners["bazaar"], 30), 90)
+                await until(lambda: shows(partners["shop"], 20))
+                await until(lambda: shows(partners["bazaar"], 30))
                 assert await buy(partners["shop"], 3)
                 assert await buy(partners["bazaar"], 2)
-                await until(lambda: has_left(partners["supplier"], 3), 90)
-                await until(lambda: has_left(partners["centre"], 2), 90)
-                await until(lambda: is_told(partners["shop"], "fulfilment"), 90)
+                await until(lambda: has_left(partners["supplier"], 3))
+                await until(lambda: has_left(partners["centre"], 2))
+                await until(lambda: is_told(partners["shop"], "fulfilment"))
                 view = await read_sku(application.pool, SKU, configuration.policy, system_clock())
             finally:
                 worker.cancel()

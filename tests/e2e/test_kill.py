@@ -32,7 +32,7 @@ PLACED_AT_ONCE: Final = 50
 
 FAULTS: Final[Mapping[str, Any]] = {
     "seed": SEED, "paths": "^/(api|v1)",
-    "commit_then_drop": 0.3, "commit_then_500": 0.02, "truncate": 0.03, "break_off": 0.03, "wrong_content_type": 0.03,
+    "commit_then_drop": 0.3, "commit_then_500": 0.05, "truncate": 0.03, "break_off": 0.03, "wrong_content_type": 0.03,
     "status_429": 0.03, "retry_after": 1, "retry_after_left_out": 0.5, "status_503": 0.03, "reset": 0.02,
     "duplicate": 0.2, "duplicate_answer": 0.5, "callback_first": 0.1, "delay_ms": (0, 250),
     "page_reorder": 0.5, "page_repeat": 0.5, "page_stale": 0.2,

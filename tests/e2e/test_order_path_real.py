@@ -18,7 +18,7 @@ SECONDS = float(os.environ.get("CROSSDOCK_PROOF_SECONDS", "12"))
 
 
 async def test_whatever_breaks_each_order_has_each_effect_once(tmp_path: Path) -> None:
-    outcome = await run_order_path(RealRun(SEED, ORDERS, SECONDS), tmp_path)
+    outcome = await run_order_path(RealRun(SEED, ORDERS, SECONDS, settle_seconds=600), tmp_path)
     assert not outcome.violations
     assert outcome.verdict == "pass"
     assert outcome.orders

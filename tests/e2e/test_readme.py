@@ -44,7 +44,7 @@ def crossdock(arguments: str, **environment: str) -> subprocess.CompletedProcess
     clean = {key: value for key, value in os.environ.items() if not key.startswith("CROSSDOCK_")}
     return subprocess.run(
         [sys.executable, "-m", "crossdock.cli.main", *arguments.split()], check=False, capture_output=True, text=True,
-        cwd=ROOT, env={**clean, **environment}, timeout=60,
+        cwd=ROOT, env={**clean, **environment}, timeout=180,
     )  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def test_every_command_of_the_readme_is_looked_at_here() -> None:
 @pytest.mark.parametrize("command", [command for command in commands() if command.startswith("make ")])
 def test_the_make_targets_are_there(command: str) -> None:
     ran = subprocess.run(
-        ["make", "--dry-run", *command.split()[1:]], check=False, capture_output=True, text=True, cwd=ROOT, timeout=60
+        ["make", "--dry-run", *command.split()[1:]], check=False, capture_output=True, text=True, cwd=ROOT, timeout=180
     )
     assert ran.returncode == 0, ran.stderr
 
@@ -137,7 +137,7 @@ async def _bash(script: str, folder: Path) -> str:
     process = await asyncio.create_subprocess_exec(
         "bash", "-euo", "pipefail", "-c", script, cwd=folder, stdout=asyncio.subprocess.PIPE
     )
-    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    output, _ = await asyncio.wait_for(process.communicate(), 180)
     assert process.returncode == 0
     return output.decode()
 

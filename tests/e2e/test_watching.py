@@ -66,7 +66,7 @@ async def read_metrics(url: str) -> Readings:
 
 async def answer_to(world: World, number: str) -> tuple[int, str]:
     """What the portal was told about its order."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             for row in await world.partners["portal"].log():
                 if row["kind"] == "answer" and row["business_key"] == number:
@@ -161,6 +161,8 @@ async def test_a_run_can_be_watched_and_tells_no_secret(database_url: str, tmp_p
         for partner in world.partners.values():
             await partner.misbehave(FAULTS)
         await world.partners["wms"].misbehave({"reset": 1, "paths": "instructions", "methods": ["POST"]})
+        # What the shop pushes is known before anybody can poll it.
+        await world.partners["shop"].misbehave({"status_503": 1, "paths": "^/api/orders", "methods": ["GET"]})
         pace = {"on": True, "interval": 0.5, "partial": 0.3, "short": 0}
         await world.partners["wms"].control("POST", "/_control/auto", pace)
         metrics_port = free_port()
@@ -182,11 +184,12 @@ async def test_a_run_can_be_watched_and_tells_no_secret(database_url: str, tmp_p
         left.append(Left("answer to a good order", answered))
         await park_something(world, chance, person)
 
+        await until_pushed(database_url)
+        await world.partners["shop"].misbehave(FAULTS)
         await until_waiting_at_the_warehouse(world)
         await world.partners["wms"].misbehave(FAULTS)
-        await world.until_completed(SHOP_ORDERS + PORTAL_ORDERS, 120)
-        counted = await read_metrics(world.url), await read_metrics(f"http://127.0.0.1:{metrics_port}")
-        check_metrics(*counted)
+        await world.until_completed(SHOP_ORDERS + PORTAL_ORDERS, 300)
+        counted = await read_checked(world, f"http://127.0.0.1:{metrics_port}")
 
         orders = await our_orders(database_url)
         seen, cookie = await what_operators_see(world, token, [order["number"] for order in orders])
@@ -218,11 +221,38 @@ async def park_something(world: World, chance: random.Random, person: Person) ->
     await world.partners["shop"].place_order(make_basket(chance, **person.basket, country="AT"))
 
 
+async def until_pushed(dsn: str) -> None:
+    """The shop's orders are ours, without one having been read from it."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with asyncio.timeout(180):
+            count = "SELECT count(*) FROM orders WHERE channel = 'shop'"
+            while await connection.fetchval(count) < SHOP_ORDERS:  # noqa: ASYNC110 - other processes tell nothing
+                await asyncio.sleep(0.1)
+    finally:
+        await connection.close()
+
+
+async def read_checked(world: World, worker: str) -> tuple[Readings, Readings]:
+    """The readings of API and worker. What happened last is counted a moment after it can be seen elsewhere."""
+    ends = asyncio.get_running_loop().time() + 60
+    while True:
+        counted = await read_metrics(world.url), await read_metrics(worker)
+        try:
+            check_metrics(*counted)
+        except AssertionError:
+            if asyncio.get_running_loop().time() > ends:
+                raise
+            await asyncio.sleep(0.2)
+        else:
+            return counted
+
+
 async def until_waiting_at_the_warehouse(world: World) -> None:
     """The warehouse is down: what waits for it is counted, and grows old."""
     readings = await read_metrics(world.url)
     try:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(240):
             while readings.sum("steps_open", connection="wms") < 3 or not readings.sum("oldest_waiting_step_seconds"):
                 world.check_running()
                 await asyncio.sleep(0.2)

@@ -37,13 +37,13 @@ class ApiProcess:
 
     def status(self) -> dict[str, list[str]]:
         command = [sys.executable, "-m", "crossdock.cli.main", "status", "--json"]
-        ran = subprocess.run(command, check=False, capture_output=True, cwd=ROOT, env=self.environment, timeout=60)
+        ran = subprocess.run(command, check=False, capture_output=True, cwd=ROOT, env=self.environment, timeout=180)
         found: dict[str, list[str]] = json.loads(ran.stdout)
         return found
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) == 0
+        assert self.process.wait(120) == 0
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def api_process(home: Path, database_url: str, configuration: Path = CONFIGURATI
 
 
 def wait_until_answering(running: ApiProcess) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         assert running.process.poll() is None, running.log.read_text()
         try:

@@ -23,7 +23,7 @@ def bench(results: Path, server: str, *arguments: str) -> subprocess.CompletedPr
     """Run it as `make bench` does, on the tests' own PostgreSQL."""
     command = [sys.executable, "-m", "bench", *arguments, "--no-document", "--results", str(results)]
     environment = {**os.environ, "CROSSDOCK_BENCH_DATABASE_URL": server}
-    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=240)
+    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=600)
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.process, pytest.mark.slow]
 def run_peers(results: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench.peers", *arguments, "--size", "0.02", "--results", str(results)]
     return subprocess.run(
-        command, check=False, capture_output=True, text=True, cwd=ROOT, timeout=280, env={**os.environ, **environment}
+        command, check=False, capture_output=True, text=True, cwd=ROOT, timeout=600, env={**os.environ, **environment}
     )
 
 

@@ -23,7 +23,7 @@ def crossdock(*arguments: str, home: Path, **environment: str) -> subprocess.Com
     clean = {key: value for key, value in os.environ.items() if not key.startswith("CROSSDOCK_")}
     return subprocess.run(
         [sys.executable, "-m", "crossdock.cli.main", *arguments], check=False, capture_output=True, text=True, cwd=ROOT,
-        env={**clean, "CROSSDOCK_HOME": str(home), "CROSSDOCK_PORT": "1", **environment}, timeout=60,
+        env={**clean, "CROSSDOCK_HOME": str(home), "CROSSDOCK_PORT": "1", **environment}, timeout=180,
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ STUBBORN = (
 )
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 120) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what another process does is no event of ours
             await asyncio.sleep(0.02)
@@ -132,13 +132,32 @@ async def test_a_killed_postgres_comes_back_and_keeps_what_was_committed(tmp_pat
     await connection.execute("CREATE TABLE kept (id int); INSERT INTO kept VALUES (7)")
     postmaster = int((home.postgres / "postmaster.pid").read_text().split("\n")[0])
     os.kill(postmaster, signal.SIGKILL)
-    await until(lambda: "PostgreSQL is up again" in said, 60)
+    await until(lambda: "PostgreSQL is up again" in said)
     connection.terminate()
     again = await asyncpg.connect(address)
     assert await again.fetchval("SELECT id FROM kept") == 7
     await again.close()
     await watch.stop()
     assert not EmbeddedPostgres(home.postgres).is_running()
+
+
+@pytest.mark.slow
+async def test_a_database_that_is_still_ending_when_it_is_started_again_is_waited_for(tmp_path: Path) -> None:
+    """Its start failed with `lock file "postmaster.pid" already exists`, and who had asked for it ended."""
+    server = EmbeddedPostgres(tmp_path / "pg")
+    connection = await asyncpg.connect(await asyncio.to_thread(server.start))
+    backend = await connection.fetchval("SELECT pg_backend_pid()")
+    postmaster = int((tmp_path / "pg" / "postmaster.pid").read_text().split("\n")[0])
+    # One that does not go keeps the server from ending for five seconds.
+    os.kill(backend, signal.SIGSTOP)
+    os.kill(postmaster, signal.SIGQUIT)
+    address = await asyncio.to_thread(server.start)
+    connection.terminate()
+    again = await asyncpg.connect(address)
+    await again.close()
+    await asyncio.to_thread(server.stop)
+    assert not is_alive(postmaster)
+    assert not server.is_running()
 
 
 SUPERVISOR = """
@@ -166,7 +185,7 @@ def test_the_database_is_put_to_rest_after_a_killed_supervisor(tmp_path: Path) -
         assert supervisor.stdout is not None
         assert supervisor.stdout.readline() == "up\n"
         supervisor.kill()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while (home.postgres / "postmaster.pid").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -102,7 +102,7 @@ async def test_goods_of_an_order_that_the_seller_refuses_are_shown_again(tmp_pat
         await tell(client, portal, 30, before)
         for left in (30, 30 - 12):
             number = await portal.place_order(basket(1, "XBX"))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 while not await portal.effects("answer", number):  # noqa: ASYNC110 - the partner is a process
                     await asyncio.sleep(0.05)
             assert await shown(portal) == left
@@ -131,7 +131,7 @@ async def test_a_rival_writes_and_a_drop_forgets(tmp_path: Path) -> None:
 
 async def test_the_shop_counts_points_and_bazaar_feeds(tmp_path: Path) -> None:
     async with running("shop", tmp_path) as shop, session(KEY) as client:
-        await shop.control("PUT", "/_control/selling", {"points_per_second": 1, "points_max": 24})
+        await shop.control("PUT", "/_control/selling", {"points_per_second": 0.01, "points_max": 24})
         statuses = []
         for _ in range(3):
             body = {"items": [{"sku": SKU, "unit": "each", "quantity": "1"}]}

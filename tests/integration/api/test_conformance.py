@@ -39,7 +39,7 @@ def _call_all(schema: Any, url: str, token: str) -> list[str]:
         @given(case=operation.as_strategy())
         def call(case: Any) -> None:
             headers = {"Authorization": f"Bearer {token}", "Crossdock-Channel": "shop"}
-            case.call_and_validate(base_url=url, headers=headers, checks=CHECKS)
+            case.call_and_validate(base_url=url, headers=headers, checks=CHECKS, timeout=60)
 
         call()
         called.append(operation.label)

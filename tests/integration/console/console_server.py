@@ -54,7 +54,7 @@ async def serve(services: ConsoleServices, port: int) -> AsyncIterator[str]:
 
 
 async def _answering(port: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -139,7 +139,7 @@ class Estate:
             await asyncio.sleep(1)
 
 
-async def until(check: Any, seconds: float = 30) -> None:
+async def until(check: Any, seconds: float = 180) -> None:
     """Wait for something to become true; it is looked at again and again, as nobody tells."""
     async with asyncio.timeout(seconds):
         while not await check():  # noqa: ASYNC110 - processes of others tell nothing

@@ -60,10 +60,10 @@ class _Connection:
 
 
 async def do_all_steps(world: World) -> None:
-    """Run a worker until nothing is left to be done, for less time than any lease lasts."""
+    """Run a worker until nothing is left to be done, for less time than any lease lasts (55 seconds)."""
     worker = asyncio.create_task(world.make_worker("worker-1").run())
     try:
-        async with asyncio.timeout(12):
+        async with asyncio.timeout(45):
             while await world.pool.fetchval("SELECT count(*) FROM steps WHERE state <> 'done'"):
                 assert not worker.done(), worker.exception()
                 await asyncio.sleep(0.05)

@@ -205,7 +205,7 @@ async def test_another_worker_goes_on_when_one_is_killed_while_it_publishes(data
         expected = {**dict.fromkeys(skus, 500), **dict.fromkeys(skus[:100], 493)}
         async with estate.publishing("heir"):
             for channel in ("shop", "portal", "bazaar"):
-                await until(lambda channel=channel: estate.shows(channel, expected), 60)
+                await until(lambda channel=channel: estate.shows(channel, expected))
             holders = await estate.pool.fetch("SELECT DISTINCT leased_by FROM publication_lanes")
             assert [row["leased_by"] for row in holders] == ["heir"]
 

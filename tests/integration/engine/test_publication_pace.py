@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from tests.integration.engine.test_order_path import eventually, steps_are_done
 
 pytestmark = pytest.mark.process
 TOLD = ChannelStock(compare_calls_per_minute=0)
+SHOP_FIGURES_PER_SECOND = 625
 
 
 async def change(estate: Estate, skus: Sequence[str]) -> None:
@@ -44,12 +44,18 @@ async def test_a_full_cycle_of_10000_sku_takes_25_hours_and_nothing_refreshes_wh
         async with estate.publishing():
             await until(lambda: begun(estate, 500))
             last = skus[-1]
-            started = time.monotonic()
             await estate.pool.execute("UPDATE stock SET reserved = 398 WHERE sku = $1", last)
-            await until(lambda: estate.shows("shop", {last: 2}))
-            assert time.monotonic() - started < 5
-            assert await estate.waiting("shop") > 1000, "the full cycle still goes on"
-            await until(lambda: estate.shows("shop", {**dict.fromkeys(skus, 400), last: 2}), 120)
+            sold_at = datetime.now(UTC)
+            await until(lambda: estate.shows("shop", {**dict.fromkeys(skus, 400), last: 2}))
+        told = await estate.told("shop")
+    place = next(place for place, entry in enumerate(told) if is_told(entry, last, 2))
+    waited = sum(datetime.fromisoformat(entry["at"]) > sold_at for entry in told[:place])
+    assert waited < 5 * SHOP_FIGURES_PER_SECOND, "told within five seconds at the shop's pace"
+    assert len(told) - place > 1000, "and the full cycle still went on"
+
+
+def is_told(entry: Mapping[str, Any], sku: str, figure: int) -> bool:
+    return entry["business_key"] == sku and Decimal(entry["document"]["quantity"]) == figure
 
 
 async def begun(estate: Estate, count: int) -> bool:
@@ -66,7 +72,6 @@ async def test_stock_jobs_arrive_faster_than_they_drain(database_url: str, tmp_p
         for _ in range(40):
             await change(estate, skus[:50])
             assert await estate.waiting("agora") <= len(skus)
-            await asyncio.sleep(0.05)
         await until(lambda: estate.shows("agora", {**dict.fromkeys(skus, 10_000), **dict.fromkeys(skus[:50], 9_960)}))
         assert len(await estate.told("agora")) < 60 + 40 * 50 / 4, "what was overtaken is not told"
         assert await estate.refusals("agora") == 0
@@ -80,8 +85,8 @@ async def test_429_in_stock_sync(database_url: str, tmp_path: Path) -> None:
         await estate.allow("shop", points_per_second=40, points_max=80)
         async with estate.publishing():
             await estate.place_stock(dict.fromkeys(skus, 30))
-            await until(lambda: estate.shows("portal", dict.fromkeys(skus, 30)), 60)
-            await until(lambda: estate.shows("shop", dict.fromkeys(skus, 30)), 60)
+            await until(lambda: estate.shows("portal", dict.fromkeys(skus, 30)))
+            await until(lambda: estate.shows("shop", dict.fromkeys(skus, 30)))
         refused = await estate.refusals("shop")
         assert 0 < refused <= 8, "it is asked again when it said, not before"
         rested = await estate.pool.fetchval("SELECT blocked_until FROM connections WHERE connection = 'shop'")
@@ -153,12 +158,17 @@ async def test_what_is_about_to_sell_out_goes_first_and_the_rest_does_not_starve
         await estate.place_stock({**dict.fromkeys(hot, 900), **dict.fromkeys(calm, 5000)})
         await until(estate.settled)
         before = len(await estate.told("agora"))
-        await change(estate, calm)
-        for _ in range(80):
+        await change(estate, [*calm, *hot])
+        since: list[str] = []
+
+        async def are_all_told_while_hot_ones_change() -> bool:
             await change(estate, hot)
-            await asyncio.sleep(0.1)
-        since = [entry["business_key"] for entry in (await estate.told("agora"))[before:]]
-        assert set(calm) <= set(since), "one of five places is for the others, oldest first"
+            since[:] = [entry["business_key"] for entry in (await estate.told("agora"))[before:]]
+            return set(calm) <= set(since)
+
+        await until(are_all_told_while_hot_ones_change)
+        last = max(since.index(sku) for sku in calm)
+        assert last < 5 * len(calm), "one of five places is for the others, oldest first"
         assert sum(sku in set(hot) for sku in since[:60]) >= 40, "the hot ones went first"
 
 
@@ -213,10 +223,10 @@ async def shows_all(odd: OddChannel, skus: set[str]) -> bool:
 
 async def test_orders_do_not_wait_while_50000_figures_do(database_url: str) -> None:
     """Stock has a lane of its own: its backlog and its pace are not those of orders."""
-    slow = OddChannel(seconds=0.05)
+    slow = OddChannel()
     async with open_world(database_url) as world:
         shop = next(opened for opened in world.connections if opened.name == "shop")
-        lane = slow.lane(batch_max=100, calls_per_second=10, burst=1)
+        lane = slow.lane(batch_max=100, calls_per_second=2, burst=1)
         told = replace(shop, connector=replace(shop.connector, stock=lane))
         policy = make_policy({"shop": TOLD})
         await world.pool.execute(
@@ -227,20 +237,14 @@ async def test_orders_do_not_wait_while_50000_figures_do(database_url: str) -> N
         tasks = [asyncio.create_task(world.make_worker("orders").run()), asyncio.create_task(publisher.run())]
         try:
             numbers = itertools.count(1)
-            started = datetime.now(UTC)
             for _ in range(10):
                 wishes = [make_arrival(make_placed(f"S-{next(numbers)}", lines=2)) for _ in range(10)]
                 await asyncio.gather(*(world.intake.place(wish) for wish in wishes))
             await eventually(lambda: steps_are_done(world))
-            waited = await world.pool.fetchval(
-                "SELECT max(s.done_at - o.accepted_at) FROM steps s JOIN orders o USING (order_id)"
-                " WHERE s.operation = 'channel.acknowledge'"
-            )
-            assert waited.total_seconds() < 10, f"orders waited {waited} since {started}"
             left = await world.pool.fetchval(
                 "SELECT count(*) FROM publications WHERE wanted_version > acknowledged_version"
             )
-            assert left > 30_000
+            assert left > 40_000, "no order waited for a hundred calls of stock"
             assert slow.batches, "and stock was told meanwhile"
         finally:
             for task in tasks:

@@ -79,7 +79,7 @@ async def address() -> AsyncIterator[str]:
 
 @pytest.fixture
 async def session(address: str) -> AsyncIterator[HttpSession]:
-    async with HttpSession.open(address, bearer="key-of-ours", timeout_seconds=5, body_bytes_max=100_000) as opened:
+    async with HttpSession.open(address, bearer="key-of-ours", timeout_seconds=60, body_bytes_max=100_000) as opened:
         yield opened
 
 
