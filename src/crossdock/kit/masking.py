@@ -39,7 +39,7 @@ HARMLESS_KEYS: Final = frozenset("idempotencykey businesskey skuname productname
 _SEPARATORS: Final = re.compile(r"[_\-.\s]")
 _EMAIL: Final = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,6}")
 _SPOKEN_SECRET: Final = re.compile(
-    r"(?i)\b((?:bearer|basic|session)\s+|[\w-]{0,40}(?:token|secret|password|api[_-]?key|signature|authorization)"
+    r"(?i)(\b(?:bearer|basic|session)\s+|(?:token|secret|password|api[_-]?key|signature|authorization)"
     r"[\"']?\s*[=:]\s*[\"']?(?:(?:bearer|basic|session)\s+)?)[^\s&,;\"'<>]+"
 )
 _CARD_NUMBER: Final = re.compile(r"(?<![\d.])(?:\d[ -]?){12,18}\d(?![\d.])")

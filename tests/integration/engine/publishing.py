@@ -118,11 +118,13 @@ class Estate:
             " AND NOT parked", channel,
         ))  # fmt: skip
 
+    async def counted(self) -> bool:
+        """What is to be told follows from all that there is."""
+        return not await self.pool.fetchval("SELECT EXISTS (SELECT FROM stock_changes)")
+
     async def settled(self) -> bool:
         """Nothing is to be counted and nothing to be told."""
-        if await self.pool.fetchval("SELECT EXISTS (SELECT FROM stock_changes)"):
-            return False
-        return not any([await self.waiting(channel) for channel in self.partners])
+        return await self.counted() and not any([await self.waiting(channel) for channel in self.partners])
 
     async def allow(self, channel: str, **selling: Any) -> None:
         """Set the channel's limits; it takes goods that the demonstration's world does not know."""

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from crossdock.ledger import publications as ledger
 from crossdock.policy.stock import ChannelStock
 from tests.conformance.calls import BASKET
-from tests.integration.engine.publishing import Estate, open_estate, until
+from tests.integration.engine.publishing import Estate, make_policy, open_estate, until
 
 pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[3]
@@ -73,6 +74,7 @@ async def test_a_channel_that_was_away_gets_the_present_not_the_history(database
         for _ in range(30):
             await reserve(estate, SKUS)
             await asyncio.sleep(0.03)
+        await until(estate.counted)
         assert await estate.waiting("shop") == len(SKUS)
         await estate.partners["shop"].misbehave({})
         await until(lambda: estate.shows("shop", dict.fromkeys(SKUS, 970)))
@@ -109,24 +111,29 @@ async def test_an_item_without_a_listing_is_parked_with_its_cause(database_url: 
 async def test_a_channel_that_drops_updates_in_silence_is_found_by_reading_back(
     database_url: str, tmp_path: Path
 ) -> None:
+    unlooked = ChannelStock(compare_calls_per_minute=0, calls_per_second=Decimal(5))
     compared = ChannelStock(compare_calls_per_minute=120, calls_per_second=Decimal(5))
-    channels = {"portal": compared, "bazaar": compared}
-    async with (
-        open_estate(database_url, tmp_path, channels, skus=SKUS) as estate,
-        estate.publishing() as publisher,
-    ):
-        await estate.place_stock(dict.fromkeys(SKUS, 100))
-        await until(estate.settled)
-        for partner in estate.partners.values():
-            await partner.misbehave({"seed": 5, "stock_drop": 0.3})
-        await reserve(estate, SKUS, 20)
-        await until(estate.settled)
-        sampled = await publisher.sample("portal", SKUS)
-        dropped = [row for row in sampled if row.shown == row.previous == 100]
-        assert dropped, "all is acknowledged, and some of it was dropped"
-        assert all(row.acknowledged == 80 for row in sampled)
-        for partner in estate.partners.values():
-            await partner.misbehave({})
+    channels = ("portal", "bazaar")
+    async with AsyncExitStack() as stack:
+        estate = await stack.enter_async_context(
+            open_estate(database_url, tmp_path, dict.fromkeys(channels, unlooked), skus=SKUS)
+        )
+        async with estate.publishing() as publisher:
+            await estate.place_stock(dict.fromkeys(SKUS, 100))
+            await until(estate.settled)
+            for partner in estate.partners.values():
+                await partner.misbehave({"seed": 5, "stock_drop": 0.3})
+            await reserve(estate, SKUS, 20)
+            await until(estate.settled)
+            sampled = await publisher.sample("portal", SKUS)
+            dropped = [row for row in sampled if row.shown == row.previous == 100]
+            assert dropped, "all is acknowledged, and some of it was dropped"
+            assert all(row.acknowledged == 80 for row in sampled)
+            for partner in estate.partners.values():
+                await partner.misbehave({})
+        # From here on it is looked at what they show.
+        estate.policy = make_policy(dict.fromkeys(channels, compared), version="2")
+        await stack.enter_async_context(estate.publishing())
         for channel in channels:
             await until(lambda channel=channel: estate.shows(channel, dict.fromkeys(SKUS, 80)))
         told = Counter(entry["business_key"] for entry in await estate.told("portal"))
