@@ -19,7 +19,7 @@ from typing import Final
 from crossdock.ledger.embedded import EmbeddedPostgres
 
 VENV: Final = os.environ.get("CROSSDOCK_TEST_TRYTON_VENV", "")
-FIRST_START_SECONDS_MAX: Final = 600
+FIRST_START_SECONDS_MAX: Final = 1500
 START_SECONDS_MAX: Final = 180
 END_SECONDS_MAX: Final = 60
 
