@@ -280,7 +280,7 @@ def test_orders_taken_while_the_erp_is_down_are_in_it_once_afterwards_and_poison
 
     try:
         at_limit = place_at_their_limits(buyers, buyers_known, max(1, OUTAGE_ORDERS // 50))
-        run.wait_until(lambda: are_answered(chain.from_iterable(at_limit.values())), 120)
+        run.wait_until(lambda: are_answered(chain.from_iterable(at_limit.values())), 300)
         placed = list(filter(None, (buyers.place() for _ in range(OUTAGE_ORDERS))))
         poisons = {
             place_poison(buyers, channel, changes): what
