@@ -22,21 +22,27 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 TEMPLATE = "crossdock_template"
-# Tests that share what takes long to make, by the beginning of their path: each group runs in one process, the longest
-# first.
+# Tests that share what takes long to make, by the beginning of their path: each group runs in one process, in this
+# order, the longest first.
 TOGETHER = {
-    "tests/e2e/test_run.py": "demonstration",
     "tests/e2e/test_erp_kill.py": "demonstration",
+    "tests/e2e/test_run.py": "demonstration",
+    # The second goes on with the ERP that the first has made and looked at.
+    "tests/integration/test_tryton_sandbox.py": "erp",
     "tests/conformance/test_tryton.py": "erp",
-    "tests/integration/test_tryton_sandbox.py": "erp-process",
     "tests/integration/prove/": "simulation",
     "tests/conformance/": "partners",
 }
 _numbers = itertools.count(1)
 
 
+def place_of(path: str) -> int:
+    """Its place in TOGETHER; after all of them when it is in none."""
+    return next((place for place, start in enumerate(TOGETHER) if path.startswith(start)), len(TOGETHER))
+
+
 def group_of(path: str) -> str | None:
-    return next((group for start, group in TOGETHER.items() if path.startswith(start)), None)
+    return [*TOGETHER.values(), None][place_of(path)]
 
 
 class Together(LoadScopeScheduling):
@@ -52,8 +58,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What runs long begins first, so that no process is left alone at the end."""
-    order = [*dict.fromkeys(TOGETHER.values()), None]
-    items.sort(key=lambda item: (order.index(group_of(item.nodeid)), item.get_closest_marker("slow") is None))
+    items.sort(key=lambda item: (place_of(item.nodeid), item.get_closest_marker("slow") is None))
 
 
 def address_of(server: str, database: str) -> str:
@@ -100,6 +105,15 @@ def template_database(postgres_url: str) -> str:
 
     asyncio.run(prepare())
     return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def erp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The ERP's sandbox, made once."""
+    from tests.erp_process import open_erp  # noqa: PLC0415
+
+    with open_erp(tmp_path_factory.mktemp("erp")) as found:
+        yield found
 
 
 @pytest.fixture

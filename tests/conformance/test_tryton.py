@@ -16,7 +16,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,7 +25,6 @@ from crossdock.connectors.tryton.declaration import CONNECTOR
 from crossdock.kit.connector import Call, Done
 from crossdock.kit.samples import SAMPLE_AT, make_call, make_order
 from crossdock.kit.settings import decode_settings
-from crossdock.ledger.embedded import EmbeddedPostgres
 from crossdock.model.documents import Component, Customer, Pack, Product
 from crossdock.model.errors import CrossdockError, InDoubt, Invalid, Misconfigured, Refused, Unavailable
 from crossdock.model.fulfilment import PartLine, ShipmentPart
@@ -34,10 +32,10 @@ from crossdock.model.orders import Allocation, Order
 from crossdock.model.values import Money, Quantity
 from crossdock.sandbox.world import make_world
 from tests.conformance.partners import RunningPartner
+from tests.erp_process import START_SECONDS_MAX, VENV, Erp
 
-VENV = os.environ.get("CROSSDOCK_TEST_TRYTON_VENV", "")
 URL = os.environ.get("CROSSDOCK_TEST_TRYTON_URL", "")
-PASSWORD = os.environ.get("CROSSDOCK_TEST_TRYTON_PASSWORD", "password-of-the-conformance-tests")
+PASSWORD = os.environ.get("CROSSDOCK_TEST_TRYTON_PASSWORD", "")
 pytestmark = [
     pytest.mark.process, pytest.mark.slow,
     pytest.mark.skipif(not (VENV or URL), reason="CROSSDOCK_TEST_TRYTON_VENV names no Tryton"),
@@ -53,36 +51,16 @@ Documents = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def tryton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPartner]:
+def tryton(request: pytest.FixtureRequest) -> Iterator[RunningPartner]:
     if URL:
         with subprocess.Popen([sys.executable, "-c", ""], text=True) as nothing:
             yield RunningPartner("tryton", nothing, URL, PASSWORD)
         return
-    home = tmp_path_factory.mktemp("tryton")
-    postgres = EmbeddedPostgres(home / "postgres")
-    dsn = postgres.start()
-    command = [
-        sys.executable, "-m", "crossdock.sandbox.tryton", "--home", str(home / "erp"), "--database-url", dsn,
-        "--venv", str(Path(VENV).absolute()),
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "CROSSDOCK_SANDBOX_TRYTON_PASSWORD": PASSWORD}
-    )
-    try:
-        assert process.stdout is not None
-        said: list[str] = []
-        for line in process.stdout:
-            said.append(line)
-            if "listens on" in line:
-                break
-        assert "listens on" in "".join(said[-1:]), f"Tryton does not start: {said}"
-        partner = RunningPartner("tryton", process, said[-1].rpartition(" ")[2].strip(), PASSWORD)
-        yield partner
-        partner.stop()
-    finally:
-        process.kill()
-        process.wait()
-        postgres.stop()
+    erp: Erp = request.getfixturevalue("erp")
+    if not erp.is_running:
+        erp.start(START_SECONDS_MAX)
+    assert erp.process is not None
+    yield RunningPartner("tryton", erp.process, erp.url, (erp.home / "crossdock.password").read_text("ascii"))
 
 
 @pytest.fixture

@@ -5,131 +5,22 @@ Runs where an environment with Tryton is named (CROSSDOCK_TEST_TRYTON_VENV, made
 
 from __future__ import annotations
 
-import os
-import queue
 import signal
-import socket
 import stat
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
 
-from crossdock.ledger.embedded import EmbeddedPostgres
 from crossdock.sandbox.tryton.rpc import Rpc
 from crossdock.sandbox.world import TAX_CODES, WAREHOUSES, World, make_world
+from tests.erp_process import END_SECONDS_MAX, START_SECONDS_MAX, VENV, Erp, is_free, wait_until
 
-VENV: Final = os.environ.get("CROSSDOCK_TEST_TRYTON_VENV", "")
-FIRST_START_SECONDS_MAX: Final = 1500
-START_SECONDS_MAX: Final = 180
-END_SECONDS_MAX: Final = 60
 pytestmark = [
     pytest.mark.process, pytest.mark.slow,
     pytest.mark.skipif(not VENV, reason="CROSSDOCK_TEST_TRYTON_VENV names no Tryton"),
 ]  # fmt: skip
-
-
-@dataclass(slots=True)
-class Erp:
-    """One home of the ERP; started and ended as often as a test likes."""
-
-    home: Path
-    database_url: str
-    process: subprocess.Popen[str] | None = None
-    url: str = ""
-    said: tuple[str, ...] = ()
-
-    def spawn(self) -> queue.Queue[str]:
-        """Start it; its lines come into the queue, the last one is empty."""
-        command = [
-            sys.executable, "-m", "crossdock.sandbox.tryton", "--home", str(self.home),
-            "--database-url", self.database_url, "--venv", str(Path(VENV).absolute()),
-        ]  # fmt: skip
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.process = process
-        lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=_read_lines, args=(process, lines), daemon=True).start()
-        return lines
-
-    def start(self, seconds_max: float) -> None:
-        lines = self.spawn()
-        said = read_until(lines, "listens on", seconds_max)
-        self.said = tuple(said)
-        self.url = said[-1].rpartition(" ")[2].strip()
-
-    def end(self, how: signal.Signals) -> int:
-        assert self.process is not None
-        self.process.send_signal(how)
-        return self.process.wait(END_SECONDS_MAX)
-
-    def inner_port(self) -> int:
-        """Where Tryton itself listens, as its configuration says."""
-        text = (self.home / "trytond.conf").read_text(encoding="utf-8")
-        return int(text.partition("listen = 127.0.0.1:")[2].partition("\n")[0])
-
-
-def _read_lines(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
-    assert process.stdout is not None
-    with process.stdout:
-        for line in process.stdout:
-            lines.put(line)
-    lines.put("")
-
-
-def read_until(lines: queue.Queue[str], text: str, seconds_max: float) -> list[str]:
-    deadline = time.monotonic() + seconds_max
-    said: list[str] = []
-    while not said or text not in said[-1]:
-        said.append(lines.get(timeout=max(0.1, deadline - time.monotonic())))
-        assert said[-1], f"the ERP ended: {said}"
-    return said
-
-
-def wait_until(true: Callable[[], bool], seconds_max: float) -> bool:
-    deadline = time.monotonic() + seconds_max
-    while time.monotonic() < deadline:
-        if true():
-            return True
-        threading.Event().wait(0.1)
-    return False
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A database server of its own: Tryton's database has a fixed name."""
-    postgres = EmbeddedPostgres(tmp_path_factory.mktemp("tryton-postgres") / "data")
-    address = postgres.start()
-    try:
-        yield address
-    finally:
-        postgres.stop()
-
-
-@pytest.fixture(scope="module")
-def erp(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Erp]:
-    """Told to stop once while it initialises, then seeded, then running."""
-    found = Erp(tmp_path_factory.mktemp("tryton") / "erp", server)
-    try:
-        read_until(found.spawn(), "initialising", START_SECONDS_MAX)
-        assert found.end(signal.SIGTERM) == 0, "told to stop while it initialises"
-        found.start(FIRST_START_SECONDS_MAX)
-        yield found
-    finally:
-        if found.process is not None and found.process.poll() is None:
-            found.process.kill()
-            found.process.wait()
 
 
 @pytest.fixture
