@@ -75,6 +75,7 @@ TITLES: Final = {
     405: "Not possible here", 409: "The state says no", 413: "Too large", 415: "Cannot read this kind of message",
     422: "The message is not right", 429: "Too many attempts", 500: "Our mistake", 503: "Not now",
 }  # fmt: skip
+ORDER_REFUSED: Final = "order_refused"
 # By the class of the error: who must act.
 STATUS_OF_KIND: Final = {
     "invalid": 422, "conflict": 409, "refused": 409, "unavailable": 503, "in_doubt": 503, "misconfigured": 503,
@@ -86,9 +87,13 @@ def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | N
     return Answer(status, _ENCODER.encode(document), JSON, headers or {})
 
 
+def _title(problem: ApiProblem) -> str:
+    return "The order was refused" if problem.code == ORDER_REFUSED else TITLES.get(problem.status, "Problem")
+
+
 def problem_answer(problem: ApiProblem, trace_id: str) -> Answer:
     document = Problem(
-        f"urn:crossdock:problem:{problem.code}", TITLES.get(problem.status, "Problem"), problem.status, problem.message,
+        f"urn:crossdock:problem:{problem.code}", _title(problem), problem.status, problem.message,
         problem.code, trace_id, problem.field, problem.next_action, problem.errors,
     )  # fmt: skip
     return Answer(problem.status, _ENCODER.encode(document), PROBLEM_JSON, problem.headers)

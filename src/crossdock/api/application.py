@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
+import structlog
 from litestar import Litestar, asgi
 from litestar.exceptions import HTTPException
 from litestar.response import Response
@@ -23,6 +24,7 @@ from crossdock.api.table import ENDPOINTS
 __all__ = ["AccountSource", "ApiServices", "WebhookDoor", "create_api", "served_endpoints"]
 
 MOUNTS: Final = ("/v1", "/hooks")
+_LOG: Final = structlog.get_logger("crossdock.api")
 
 
 def served_endpoints(services: ApiServices) -> tuple[Endpoint, ...]:
@@ -70,6 +72,7 @@ def _elsewhere(_request: Any, error: Exception) -> Response[bytes]:
     elif status < 500:
         problem = ApiProblem(status, "request", "This request cannot be answered as it is.")
     else:
+        _LOG.error("defect_elsewhere", error=type(error).__name__, exc_info=error)
         problem = ApiProblem(500, "defect", "Something went wrong on our side.")
     found = problem_answer(problem, new_trace_id())
     return Response(found.body, status_code=found.status, media_type=found.media_type, headers=dict(HEADERS))

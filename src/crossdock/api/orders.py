@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from crossdock.api.answers import Answer, ApiProblem, ProblemDetail, detail_of, json_answer
+from crossdock.api.answers import ORDER_REFUSED, Answer, ApiProblem, ProblemDetail, detail_of, json_answer
 from crossdock.api.endpoint import Call
 from crossdock.engine.intake import Answer as IntakeAnswer
 from crossdock.insight.orders import OrderDetail, OrderFilter, list_shipments, order_id_of, read_order, search_orders
@@ -160,7 +160,7 @@ def _refusal(acknowledgment: OrderAcknowledgment, headers: dict[str, str]) -> Ap
     first = errors[0] if errors else ProblemDetail("refused", "The order was refused.")
     message = first.message if len(errors) < 2 else f"The order was refused for {len(errors)} reasons."
     return ApiProblem(
-        422, "order_refused", message, field=first.field, next_action=first.next_action, errors=errors, headers=headers
+        422, ORDER_REFUSED, message, field=first.field, next_action=first.next_action, errors=errors, headers=headers
     )
 
 

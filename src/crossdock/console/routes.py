@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
+import structlog
 from litestar import MediaType, Request, Response, Router, get, post
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
@@ -41,9 +42,11 @@ from crossdock.console.session import (
     sign_in,
     sign_out,
 )
+from crossdock.engine.batching import DATABASE_LOST
 from crossdock.insight.masking import masked_text
 from crossdock.model.errors import Conflict, CrossdockError
 
+_LOG: Final = structlog.get_logger("crossdock.console")
 _HANDLERS: Final = (
     pages.overview_page,
     pages.orders_page,
@@ -148,6 +151,10 @@ def console_routes(services: ConsoleServices) -> list[ControllerRouterHandler]:
 
     def problem_page(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         status, sentence, advice = _problem(error)
+        if status == 500:
+            _LOG.error("console_defect", error=type(error).__name__, route=str(request.route_handler), exc_info=error)
+        elif status == 503:
+            _LOG.warning("console_database_unavailable", error=type(error).__name__)
         page = render(
             services, "problem.html", None, status=status, sentence=sentence, advice=advice, back=came_from(request)
         )
@@ -160,7 +167,7 @@ def console_routes(services: ConsoleServices) -> list[ControllerRouterHandler]:
             "services": Provide(given_services, sync_to_thread=False, use_cache=True),
             "session": Provide(signed_in),
         },
-        exception_handlers={NotSignedIn: sign_in_first, HTTPException: problem_page, CrossdockError: problem_page},
+        exception_handlers={NotSignedIn: sign_in_first, HTTPException: problem_page, Exception: problem_page},
         after_request=add_headers,
         include_in_schema=False,
     )
@@ -177,4 +184,6 @@ def _problem(error: Exception) -> tuple[int, str, tuple[str, ...]]:
     if isinstance(error, HTTPException) and error.status_code < 500:
         written_by_us = type(error).__module__.startswith("crossdock")
         return error.status_code, error.detail if written_by_us else "This request cannot be answered as it is.", ()
-    return 500, "Something went wrong on our side.", ()
+    if isinstance(error, DATABASE_LOST):
+        return 503, "The database does not answer.", ("Nothing is lost. Reload this page in a moment.",)
+    return 500, "Something went wrong on our side.", ("The log of the API process says what.",)

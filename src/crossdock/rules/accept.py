@@ -39,7 +39,7 @@ from crossdock.rules.book import Acceptance, Book, Reference
 from crossdock.rules.credit import Exposure, explain_excess, find_excess
 from crossdock.rules.kits import check_components, spread
 from crossdock.rules.price import PricedLine, price_line
-from crossdock.rules.reasons import HOLD_CAUSE, first_cause, hold_causes, reason, reason_of
+from crossdock.rules.reasons import HOLD_CAUSE, first_cause, hold_causes, reason, reason_of, when_refused
 from crossdock.rules.sourcing import Need, Source, choose_sources
 from crossdock.rules.tax import decide_tax
 from crossdock.rules.texts import check_texts
@@ -401,7 +401,7 @@ def _hold(order: Order, found: _Reasons, since: datetime, policy: Policy) -> Acc
 
 def _refuse(placed: OrderPlaced, found: _Reasons) -> Acceptance:
     """Nothing is kept but the answer; it repeats no text that may not be kept."""
-    reasons = (*found.refusals, *found.holds)
+    reasons = when_refused((*found.refusals, *found.holds))
     number = placed.channel_number
     if any(item.field == "channel_number" for item in reasons):
         number = ""

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
+
 from crossdock.model.errors import CrossdockError
 from crossdock.model.orders import Hold, Reason
 
@@ -91,6 +93,26 @@ HOLD_CAUSE: Final[Mapping[str, str]] = MappingProxyType({
     "tax_category_unknown": "tax",
     "stock_incomplete": "stock_incomplete",
 })  # fmt: skip
+
+
+# Where the channel's policy refuses what others hold, nobody can release it: what to do instead.
+REFUSED_ACTIONS: Final[Mapping[str, str]] = MappingProxyType({
+    "price_beyond": "Order at the agreed price; the customer may have an old price list.",
+    "price_indivisible": "Agree a price that can be divided, or order in whole packs.",
+    "customer_unknown": "Open the account in the ERP.",
+    "customer_blocked": "Clear the account with the customer.",
+    "credit_limit": "Agree it with credit control, or have open invoices paid.",
+    "tax_identifier": "Correct the account in the ERP.",
+    "tax_unruled": "Add a rule to [tax], or ship to a country that has one.",
+    "tax_category_unknown": "Correct the product's tax category in the ERP.",
+})  # fmt: skip
+
+
+def when_refused(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+    """The reasons of a refusal, with what can be done about a refusal."""
+    return tuple(
+        msgspec.structs.replace(item, next_action=REFUSED_ACTIONS.get(item.code, item.next_action)) for item in reasons
+    )
 
 
 def reason(code: str, message: str, *, line: str = "", field: str = "") -> Reason:

@@ -74,6 +74,13 @@ def test_a_held_order_promises_nothing_and_says_who_acts() -> None:
     assert "limit of 1,000.00 EUR" in progress.hold.reasons[1].message
 
 
+def test_a_refused_order_was_told_to_be_released() -> None:
+    found = decide(make_order("BOLT 1 C62", customer="C9"))
+    assert found.order is None
+    (said,) = found.acknowledgment.reasons
+    assert (said.code, said.next_action) == ("customer_unknown", "Open the account in the ERP.")
+
+
 @pytest.mark.parametrize("waived", [{"credit", "price"}, {"credit", "price_beyond", "credit_limit"}])
 def test_waived_causes_are_passed_over(waived: set[str]) -> None:
     order, progress = accepted(decide(make_order("CABLE 900 MTR @ 1.00, BOLT 100 C62"), waived=frozenset(waived)))
