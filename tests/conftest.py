@@ -22,7 +22,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 TEMPLATE = "crossdock_template"
-# Tests that share what takes long to make, by the beginning of their path: each group runs in one process, in this
+# Tests that share what takes long to make, by the beginning of their name: each group runs in one process, in this
 # order, the longest first.
 TOGETHER = {
     "tests/e2e/test_erp_kill.py": "demonstration",
@@ -30,19 +30,22 @@ TOGETHER = {
     # The second goes on with the ERP that the first has made and looked at.
     "tests/integration/test_tryton_sandbox.py": "erp",
     "tests/conformance/test_tryton.py": "erp",
+    # Each with a server of its own, which takes a second.
+    "tests/integration/prove/test_thousand_seeds.py::TestFirstHalf": "first seeds",
+    "tests/integration/prove/test_thousand_seeds.py::TestSecondHalf": "second seeds",
     "tests/integration/prove/": "simulation",
     "tests/conformance/": "partners",
 }
 _numbers = itertools.count(1)
 
 
-def place_of(path: str) -> int:
+def place_of(nodeid: str) -> int:
     """Its place in TOGETHER; after all of them when it is in none."""
-    return next((place for place, start in enumerate(TOGETHER) if path.startswith(start)), len(TOGETHER))
+    return next((place for place, start in enumerate(TOGETHER) if nodeid.startswith(start)), len(TOGETHER))
 
 
-def group_of(path: str) -> str | None:
-    return [*TOGETHER.values(), None][place_of(path)]
+def group_of(nodeid: str) -> str | None:
+    return [*TOGETHER.values(), None][place_of(nodeid)]
 
 
 class Together(LoadScopeScheduling):
