@@ -18,6 +18,7 @@ from crossdock.ledger.database import Connection, Queries
 from crossdock.ledger.decisions import (
     OrderDecision,
     lock_orders,
+    lock_step_views,
     read_orders,
     read_step_views,
     write_decisions,
@@ -171,7 +172,7 @@ class Control:
             if order_id not in locked:
                 raise Invalid("order_unknown", "There is no such order.", field="order")
             orders = await read_orders(database, [order_id])
-            views = await read_step_views(database, [order_id])
+            views = await lock_step_views(database, [order_id])
             request = CancellationRequested(orders[order_id].channel_number, now, reason)
             decision = decide_cancellation(orders[order_id], locked[order_id].progress, views[order_id], request)
             if decision.progress.state == "cancelled" and not any(

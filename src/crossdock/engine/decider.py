@@ -24,6 +24,7 @@ from crossdock.ledger.decisions import (
     OrderDecision,
     find_waiting_for_supply,
     lock_orders,
+    lock_step_views,
     read_orders,
     read_step_views,
     write_decisions,
@@ -256,7 +257,9 @@ class Decider:
         await inbox.mark_early(connection, early, self._clock() + EARLY_FOR)
         locked = await lock_orders(connection, list(chosen))
         orders = await read_orders(connection, list(locked))
-        views = await read_step_views(connection, list(locked))
+        ended = [order_id for order_id in locked if isinstance(chosen[order_id][1], CancellationRequested)]
+        views = await read_step_views(connection, [order_id for order_id in locked if order_id not in ended])
+        views |= await lock_step_views(connection, ended)
         decided = []
         applied: list[tuple[int, int | None, str]] = []
         for order_id, (fact, body) in chosen.items():

@@ -106,9 +106,18 @@ async def read_orders(connection: Connection, order_ids: Sequence[int]) -> dict[
 
 
 async def read_step_views(connection: Connection, order_ids: Sequence[int]) -> dict[int, list[StepView]]:
+    return await _read_views(connection, "read_step_views", order_ids)
+
+
+async def lock_step_views(connection: Connection, order_ids: Sequence[int]) -> dict[int, list[StepView]]:
+    """The steps of orders whose progress is locked, for a decision that drops some: no worker begins one meanwhile."""
+    return await _read_views(connection, "lock_step_views", order_ids)
+
+
+async def _read_views(connection: Connection, name: str, order_ids: Sequence[int]) -> dict[int, list[StepView]]:
     found: dict[int, list[StepView]] = {order_id: [] for order_id in order_ids}
     if order_ids:
-        for row in await connection.fetch(_SQL["read_step_views"], list(order_ids)):
+        for row in await connection.fetch(_SQL[name], list(order_ids)):
             found[row[0]].append(StepView(row[1], row[2], row[3], row[4]))
     return found
 

@@ -11,6 +11,17 @@ SELECT order_id, body FROM orders WHERE order_id = ANY ($1::bigint[]);
 -- All steps of orders, as rules see them.
 SELECT order_id, name, connection, operation, state FROM steps WHERE order_id = ANY ($1::bigint[]) ORDER BY order_id, created_at, name;
 
+-- name: lock_step_views
+-- The same, for a decision that drops steps: those that could be sent are kept from workers until it is committed. What a
+-- worker has claimed since the statement began is as good as sent.
+WITH kept AS MATERIALIZED (
+    SELECT order_id, name FROM steps WHERE order_id = ANY ($1::bigint[]) AND state = 'ready' ORDER BY order_id, name FOR UPDATE
+)
+SELECT s.order_id, s.name, s.connection, s.operation,
+       CASE WHEN s.state = 'ready' AND k.name IS NULL THEN 'sending' ELSE s.state END AS state
+FROM steps s LEFT JOIN kept k ON k.order_id = s.order_id AND k.name = s.name
+WHERE s.order_id = ANY ($1::bigint[]) ORDER BY s.order_id, s.created_at, s.name;
+
 -- name: write_progress
 -- The new progress; `version` guards against a decision made on an older one.
 UPDATE order_progress p
