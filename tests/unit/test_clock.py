@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossdock.engine.clock import FAR_OFF_SECONDS, PEER_SECONDS, READINGS, SLEW, SharedClock, open_clock
+from crossdock.engine.clock import (
+    APART_SECONDS_MAX,
+    FAR_OFF_SECONDS,
+    PEER_SECONDS,
+    READINGS,
+    SLEW,
+    SharedClock,
+    open_clock,
+)
 
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 
@@ -64,6 +72,22 @@ def test_an_answer_that_took_long_says_no_more_than_its_bounds() -> None:
     clock.follow(START + timedelta(seconds=105), ticking.seconds - 2, ticking.seconds)
     ticking.seconds += 1000
     assert clock() == START + timedelta(seconds=1105)
+
+
+@given(jump=st.floats(-FAR_OFF_SECONDS + 1, FAR_OFF_SECONDS - 1), late_seconds=st.floats(0, 15))
+def test_who_stood_still_while_the_databases_clock_jumped_is_no_further_from_the_others_than_waits_allow_for(
+    jump: float, late_seconds: float
+) -> None:
+    """He learned of it ten seconds later, stayed a second ahead, and called a partner that had asked to wait."""
+    ticking = Ticking()
+    first, late = SharedClock(START, ticking), SharedClock(START, ticking)
+    first.follow(START + timedelta(seconds=jump), ticking.seconds, ticking.seconds)
+    ticking.seconds += late_seconds
+    told = START + timedelta(seconds=jump + late_seconds)
+    late.follow(told, ticking.seconds, ticking.seconds)
+    for _ in range(5):
+        assert abs((first() - late()).total_seconds()) <= APART_SECONDS_MAX
+        ticking.seconds += 60
 
 
 @given(trips=st.lists(st.tuples(st.floats(0, 3), st.floats(0, 3), st.floats(0, 20)), max_size=30))

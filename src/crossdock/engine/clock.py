@@ -21,8 +21,12 @@ import structlog
 
 from crossdock.ledger.database import Queries
 
-SLEW: Final = 0.1
-"""So much faster or slower than time a clock may run while it follows."""
+SLEW: Final = 0.02
+"""So much faster or slower than time a clock may run while it follows. Who learns of a jump later than another, because
+he stood still, is apart from him by this part of the time between: fifteen seconds make 0.3 s."""
+APART_SECONDS_MAX: Final = 0.4
+"""A wait for a partner's sake (it asked for one, or must settle) is written by one process and ended by another, whose
+clock may be so much ahead while both follow: it is waited for as well."""
 FAR_OFF_SECONDS: Final = 600.0
 FOLLOW_SECONDS: Final = 5.0
 READINGS: Final = 3

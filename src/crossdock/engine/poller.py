@@ -13,6 +13,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from crossdock.engine.clock import APART_SECONDS_MAX
 from crossdock.engine.ports import NO_COUNTS, Clock, Counts, OpenConnection
 from crossdock.engine.translator import Translator
 from crossdock.kit.connector import Feed, Page
@@ -105,7 +106,7 @@ class Poller:
     async def _fail(self, name: str, feed: str, error: CrossdockError, failures: int, interval: float) -> None:
         now = self._clock()
         asked = error.retry_after_seconds if isinstance(error, Unavailable) else None
-        wait = asked if asked is not None else min(interval * 2 ** min(failures, 5), 300.0)
+        wait = asked + APART_SECONDS_MAX if asked is not None else min(interval * 2 ** min(failures, 5), 300.0)
         _log.warning("feed_failed", connection=name, feed=feed, code=error.code)
         async with self._pool.acquire() as connection:
             due_at = now + timedelta(seconds=wait)

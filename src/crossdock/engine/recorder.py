@@ -11,6 +11,7 @@ import asyncpg
 import msgspec
 import structlog
 
+from crossdock.engine.clock import APART_SECONDS_MAX
 from crossdock.engine.ports import Chance, Clock, PlanBook
 from crossdock.kit.connector import Done, Exchange, Operation
 from crossdock.ledger import steps as ledger
@@ -205,7 +206,12 @@ class Recorder:
     def _move(self, item: Ended) -> Move | None:
         if isinstance(item.answer, Done):
             return None
-        return next_move(item.answer, item.step.failures, self._chance(), self._retry, item.operation.settle_seconds)
+        settle_seconds = item.operation.settle_seconds
+        move = next_move(item.answer, item.step.failures, self._chance(), self._retry, settle_seconds)
+        if move.action == "probe" or (move.action == "retry" and _asked_to_wait(item.answer)):
+            # Another worker may go on with it, and its clock may be ahead.
+            return Move(move.action, move.after_seconds + APART_SECONDS_MAX)
+        return move
 
     async def _note(self, connection: Any, ended: Sequence[Ended], now: datetime) -> None:
         """Breakers and signs of life; quiet when all is well and was noted a moment ago."""
@@ -217,7 +223,7 @@ class Recorder:
                     notes[name] = (name, now, None, None, None)
                 continue
             asked = _asked_to_wait(answer)
-            blocked = now + timedelta(seconds=asked) if asked else None
+            blocked = now + timedelta(seconds=asked + APART_SECONDS_MAX) if asked else None
             earlier = notes.get(name)
             blocked = max(filter(None, (blocked, earlier[4] if earlier else None)), default=None)
             notes[name] = (name, earlier[1] if earlier else None, now, answer.message, blocked)

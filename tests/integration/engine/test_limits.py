@@ -9,18 +9,22 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
+from crossdock.engine.clock import APART_SECONDS_MAX
 from crossdock.engine.poller import Poller
 from crossdock.engine.ports import system_clock
-from crossdock.engine.recorder import Recorder
+from crossdock.engine.recorder import Ended, Recorder
 from crossdock.engine.runner import Runner
 from crossdock.engine.worker import Worker
-from crossdock.kit.connector import Call, Done
-from crossdock.model.errors import CrossdockError, Unavailable
+from crossdock.kit.connector import Call, Done, Operation
+from crossdock.model.errors import CrossdockError, InDoubt, Unavailable
 from crossdock.policy.resilience import BreakerPolicy
 from tests.integration.engine.bench_world import FAST_RETRY, World, open_world
+from tests.integration.engine.test_late_ends import claim
 from tests.integration.engine.test_order_path import Working, eventually, place, steps_are_done
 
 OPENS = BreakerPolicy(failures_to_open=3, open_seconds=0.6, growth=1)
@@ -101,6 +105,27 @@ async def test_while_a_partner_asks_for_a_wait_no_worker_calls_it(database_url: 
         assert len(door.knocks) == 7
         assert door.knocks[1] - door.knocks[0] >= 1.5
         assert len(world.partners["erp"].log) == 6
+
+
+@pytest.mark.parametrize("answer", [
+    Unavailable("rate_limited", "Too many requests.", retry_after_seconds=5), InDoubt("reset", "The line broke."),
+])  # fmt: skip
+async def test_a_wait_for_a_partners_sake_is_long_enough_for_a_worker_whose_clock_is_ahead(
+    database_url: str, answer: CrossdockError
+) -> None:
+    """The database's clock had jumped; another worker, a quarter of a second ahead, came before the wait was over."""
+    async with open_world(database_url) as world:
+        await place(world, "S-1", lines=1)
+        step = await claim(world)
+        ended_at = system_clock()
+        operation = Operation("tax.quote", settle_seconds=5)
+        recorder = Recorder(world.pool, world.plans, FAST_RETRY, OPENS, lambda: ended_at, random.Random(7).random)
+        await recorder.record("worker-1", [Ended(step, operation, answer, (), ended_at, ended_at)])
+        due_at = await world.pool.fetchval("SELECT due_at FROM steps WHERE name = 'tax.quote'")
+        assert due_at >= ended_at + timedelta(seconds=5 + APART_SECONDS_MAX)
+        if isinstance(answer, Unavailable):
+            blocked_until = await world.pool.fetchval("SELECT blocked_until FROM connections WHERE connection = 'tax'")
+            assert blocked_until >= ended_at + timedelta(seconds=5 + APART_SECONDS_MAX)
 
 
 async def _came(door: Door, count: int) -> bool:
