@@ -38,7 +38,7 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 """
 _FORGETFUL: Final = (
-    " -c fsync=off -c full_page_writes=off -c autovacuum=off -c wal_level=minimal -c max_wal_senders=0"
+    " -c fsync=off -c full_page_writes=off -c autovacuum=off"
     " -c track_activities=off -c track_counts=off -c update_process_title=off -c bgwriter_lru_maxpages=0"
 )
 """How a simulation's server is started: nothing is kept safe, counted or shown."""
