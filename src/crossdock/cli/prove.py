@@ -132,8 +132,8 @@ def _database() -> Iterator[str]:
     name = f"proof_{os.getpid()}"
     # A run of hours is ended from outside as well; its server must not stay behind.
     before = signal.signal(signal.SIGTERM, _told_to_stop)
-    asyncio.run(_create(address, name))
     try:
+        asyncio.run(_create(address, name))
         asyncio.run(_migrate(server.dsn(name)))
         yield server.dsn(name)
     finally:
