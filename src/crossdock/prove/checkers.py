@@ -297,8 +297,9 @@ def timeline_tells_the_truth(history: History) -> Found:
 
 
 def what_was_stopped_is_undone(history: History) -> Found:
-    """An order that was cancelled before anything left stands nowhere: what took effect at partners was taken back."""
-    done = {effect.key for effect in history.effects}
+    """An order that was cancelled before anything left stands nowhere: what took effect at partners was taken back, and
+    they confirmed that. What they then forgot is their own breach."""
+    done = {effect.key for effect in history.confirmed()}
     for order in history.tables["orders"]:
         shipped = any(Decimal(line.get("shipped", "0")) for line in order["progress"]["lines"].values())
         if order["state"] != "cancelled" or order["steps_open"] or shipped:

@@ -14,6 +14,7 @@ from crossdock.prove.checkers import CHECKERS, judge
 from crossdock.prove.faults import FAULT_NAMES
 from crossdock.prove.history import History, Parked
 from crossdock.prove.rig import Rig
+from crossdock.rules.plan import COMPENSATION
 
 SEEDS = range(1, 30)
 
@@ -227,3 +228,17 @@ def test_a_checker_catches_its_own(clean: History, checker: str, plant: Callable
     history = copy.deepcopy(clean)
     plant(history)
     assert checker in {violation.checker for violation in judge(history)}
+
+
+def test_a_compensation_that_its_partner_confirmed_and_then_forgot_is_not_missed(clean: History) -> None:
+    """The ERP was set back to after it had the order and before it had its cancellation: its own breach."""
+    history = copy.deepcopy(clean)
+    _standing_authorisation(history)
+    found = [item.subject for item in judge(history) if item.checker == "what_was_stopped_is_undone"]
+    for key in found:
+        placed = next(effect for effect in history.effects if effect.key == key)
+        undo = COMPENSATION[placed.operation]
+        forgotten = key.replace(f"/{placed.operation}", f"/{undo}")
+        history.lost.append(msgspec.structs.replace(placed, operation=undo, key=forgotten))
+    assert found
+    assert "what_was_stopped_is_undone" not in {item.checker for item in judge(history)}
