@@ -37,11 +37,6 @@ log_min_messages = warning
 timezone = 'UTC'
 log_timezone = 'UTC'
 """
-_FORGETFUL: Final = (
-    " -c fsync=off -c full_page_writes=off -c autovacuum=off"
-    " -c track_activities=off -c track_counts=off -c update_process_title=off -c bgwriter_lru_maxpages=0"
-)
-"""How a simulation's server is started: nothing is kept safe, counted or shown."""
 _SOCKET_DIRECTORY_MAX: Final = 85
 
 
@@ -142,7 +137,7 @@ class EmbeddedPostgres:
         sockets = str(self.directory) if self._has_socket() else ""
         options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories='{sockets}'"
         if not self._durable:
-            options += _FORGETFUL
+            options += " -c fsync=off -c full_page_writes=off -c autovacuum=off"
         self._run(
             "pg_ctl", "-D", str(self.directory), "-l", str(self.directory / "server.log"), "-w", "-t", "60",
             "-o", options, "start",
