@@ -71,7 +71,8 @@ class Child:
             with suppress(ProcessLookupError):
                 running.terminate()
             try:
-                await asyncio.wait_for(running.wait(), self.program.stop_seconds)
+                async with asyncio.timeout(self.program.stop_seconds):
+                    await running.wait()
             except TimeoutError:
                 self._say(f"{self.program.name} did not end in {self.program.stop_seconds:g} s and is killed")
                 with suppress(ProcessLookupError):

@@ -86,9 +86,11 @@ async def read_status(home: Home, environment: Mapping[str, str]) -> Status:
     problems += await _api_problems(home.url)
     overview = None
     try:
-        pool = await asyncio.wait_for(open_pool(database_address(home, environment), size=2), _ASK_SECONDS)
+        async with asyncio.timeout(_ASK_SECONDS):
+            pool = await open_pool(database_address(home, environment), size=2)
         try:
-            overview = await asyncio.wait_for(read_overview(pool, now), _ASK_SECONDS * 3)
+            async with asyncio.timeout(_ASK_SECONDS * 3):
+                overview = await read_overview(pool, now)
         finally:
             pool.terminate()
     except CrossdockError as error:

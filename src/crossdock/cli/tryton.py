@@ -57,7 +57,8 @@ async def _run(program: Program, say: Callable[[str], None], total: int = 0) -> 
     shown = 0
     while running.returncode is None:
         try:
-            await asyncio.wait_for(running.wait(), _LOOK_SECONDS)
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await running.wait()
         except TimeoutError:
             count = len(_COLLECTED.findall(program.log.read_text(encoding="utf-8", errors="replace")[begin:]))
             if count != shown:

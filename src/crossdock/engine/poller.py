@@ -116,7 +116,8 @@ class Poller:
 
 async def _read_page(feed: Feed, opened: OpenConnection, cursor: str) -> Page:
     try:
-        return await asyncio.wait_for(feed.read(opened.client, opened.name, cursor), PAGE_SECONDS_MAX)
+        async with asyncio.timeout(PAGE_SECONDS_MAX):
+            return await feed.read(opened.client, opened.name, cursor)
     except TimeoutError:
         raise Unavailable("feed_timeout", "The partner did not answer in time.") from None
     except CrossdockError:

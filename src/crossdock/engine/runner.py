@@ -258,7 +258,8 @@ async def _probe(operation: Operation, client: Any, call: Call) -> Done | Crossd
     if operation.probe is None:
         return None
     try:
-        return await asyncio.wait_for(operation.probe(client, call), operation.timeout_seconds)
+        async with asyncio.timeout(operation.timeout_seconds):
+            return await operation.probe(client, call)
     except TimeoutError:
         return InDoubt("probe_timeout", "The partner did not say in time whether it has this.")
     except (Misconfigured, Defect) as error:
@@ -280,7 +281,8 @@ async def _one(operation: Operation, client: Any, call: Call) -> Done | Crossdoc
     if operation.perform is None:
         return Defect("operation_empty", f"{operation.name} has nothing to perform.")
     try:
-        return await asyncio.wait_for(operation.perform(client, call), operation.timeout_seconds)
+        async with asyncio.timeout(operation.timeout_seconds):
+            return await operation.perform(client, call)
     except TimeoutError:
         return InDoubt("call_timeout", "The partner did not answer in time.")
     except CrossdockError as error:
@@ -291,7 +293,8 @@ async def _many(operation: Operation, client: Any, calls: Sequence[Call]) -> Seq
     if operation.perform_many is None:
         return [Defect("operation_empty", f"{operation.name} has nothing to perform.")] * len(calls)
     try:
-        return await asyncio.wait_for(operation.perform_many(client, calls), operation.timeout_seconds)
+        async with asyncio.timeout(operation.timeout_seconds):
+            return await operation.perform_many(client, calls)
     except TimeoutError:
         return [InDoubt("call_timeout", "The partner did not answer in time.")] * len(calls)
     except CrossdockError as error:

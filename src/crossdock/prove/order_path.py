@@ -331,7 +331,8 @@ async def _place(run: Run, arrival: Arrival) -> None:
         intake = run.intake
         if intake is not None:
             try:
-                answer = await asyncio.wait_for(intake.place(arrival), SENDER_PATIENCE_SECONDS)
+                async with asyncio.timeout(SENDER_PATIENCE_SECONDS):
+                    answer = await intake.place(arrival)
             except (CrossdockError, TimeoutError, ConnectionError):
                 answer = None
             if answer is not None:
@@ -375,7 +376,8 @@ async def _record(run: Run, fact: Fact) -> None:
         intake = run.intake
         if intake is not None:
             try:
-                await asyncio.wait_for(_keep(run, intake, fact), SENDER_PATIENCE_SECONDS)
+                async with asyncio.timeout(SENDER_PATIENCE_SECONDS):
+                    await _keep(run, intake, fact)
             except (CrossdockError, TimeoutError, OSError, asyncpg.PostgresError):
                 pass
             else:

@@ -1,4 +1,6 @@
-"""A worker that starts while others are at work. Found by the long proof: its start ended in a deadlock."""
+"""A worker that starts while others are at work, and one that is told to stop. Found by the long proof: its start ended in
+a deadlock; and by a run of this test that never ended.
+"""
 
 from __future__ import annotations
 
@@ -46,5 +48,28 @@ async def test_a_worker_starts_while_others_read_their_feeds(database_url: str) 
         for task in reading:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
+    finally:
+        pool.terminate()
+
+
+async def test_a_worker_that_is_told_to_stop_as_a_page_arrives_stops(database_url: str) -> None:
+    pages = 0
+
+    async def read(client: Any, connection: str, cursor: str) -> Page:
+        nonlocal pages
+        pages += 1
+        if pages == 1:
+            polling.cancel()
+        return Page((), str(pages))
+
+    feed = Feed("orders", read=read, interval_seconds=0.001)
+    alpha = OpenConnection("alpha", Connector("alpha", "alpha", settings=dict, open=_nothing, feeds=(feed,)), None)
+    pool = await open_pool(database_url, size=4)
+    try:
+        await make_known(pool, [alpha])
+        polling = asyncio.create_task(Poller(pool, [alpha], "worker-1", system_clock).run())
+        await asyncio.wait({polling}, timeout=20)
+        assert polling.cancelled()
+        assert pages == 1
     finally:
         pool.terminate()

@@ -34,7 +34,8 @@ async def _strike_until(nemesis: Nemesis, chance: random.Random, ends: float, st
     rest = chance.uniform(0, min(nemesis.rest_seconds[0], max(0.0, ends - loop.time()) / 2))
     while loop.time() + rest < ends:
         with suppress(TimeoutError):
-            await asyncio.wait_for(stopped.wait(), rest)
+            async with asyncio.timeout(rest):
+                await stopped.wait()
         if stopped.is_set():
             return
         await nemesis.strike(chance)
