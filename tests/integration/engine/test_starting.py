@@ -1,5 +1,5 @@
-"""A worker that starts while others are at work, and one that is told to stop. Found by the long proof: its start ended in
-a deadlock; and by a run of this test that never ended.
+"""A worker that starts while others are at work, and one that is told to stop. Found by the long proof: its start ended
+in a deadlock; and by a run of this test that never ended.
 """
 
 from __future__ import annotations
