@@ -30,10 +30,10 @@ MILLISECONDS_MAX = 50.0
 
 
 def milliseconds(work: Callable[[], object], enough: float = MILLISECONDS_MAX) -> float:
-    """The least of twenty, or the first that is less than `enough`: the others met a garbage collection, or a
+    """The least of three, or the first that is less than `enough`: the others met a garbage collection, or a
     processor that somebody else had."""
     least = float("inf")
-    for _ in range(20):
+    for _ in range(3):
         started = time.process_time()
         work()
         least = min(least, (time.process_time() - started) * 1000)
