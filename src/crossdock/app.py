@@ -26,7 +26,7 @@ from crossdock.connectors.tax import declaration as tax
 from crossdock.connectors.tryton import declaration as tryton
 from crossdock.connectors.wms import declaration as wms
 from crossdock.console.users import password_matches, place_user
-from crossdock.engine.clock import beats_of, open_clock, time_of
+from crossdock.engine.clock import open_clock
 from crossdock.engine.comparison import Reconciler
 from crossdock.engine.control import Control
 from crossdock.engine.decider import Decider
@@ -225,10 +225,8 @@ async def open_application(
         if by_key_pool_size:
             by_key = await patiently(lambda: open_pool(dsn, size=by_key_pool_size, by_key=True), wait_seconds)
             opened.callback(by_key.terminate)
-        read_time = time_of(pool)
-        read_beats = beats_of(pool) if is_service else None
-        clock = await patiently(lambda: open_clock(read_time, read_beats))
-        following = asyncio.create_task(clock.keep_following(read_time), name="clock")
+        clock = await patiently(lambda: open_clock(pool, has_peers=is_service))
+        following = asyncio.create_task(clock.keep_following(pool), name="clock")
         opened.callback(following.cancel)
         plans = plan_book(configuration)
         acceptor = Acceptor(configuration.policy, plans, ReferenceCache(), clock)

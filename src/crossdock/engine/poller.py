@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from crossdock.engine.clock import APART_SECONDS_MAX
+from crossdock.engine.clock import APART_SECONDS_MAX, in_step
 from crossdock.engine.ports import NO_COUNTS, Clock, Counts, OpenConnection
 from crossdock.engine.translator import Translator
 from crossdock.kit.connector import Feed, Page
@@ -63,6 +63,7 @@ class Poller:
     async def read_due(self, names: Sequence[str]) -> bool:
         """Read one due feed of these connections; False when none is due."""
         async with self._pool.acquire() as connection:
+            await in_step(self._clock, connection)
             now = self._clock()
             leased_until = now + timedelta(seconds=PAGE_SECONDS_MAX + 30)
             row = await ledger.claim_feed(connection, self._worker, now, leased_until, names)
@@ -104,11 +105,12 @@ class Poller:
         return kept
 
     async def _fail(self, name: str, feed: str, error: CrossdockError, failures: int, interval: float) -> None:
-        now = self._clock()
         asked = error.retry_after_seconds if isinstance(error, Unavailable) else None
         wait = asked + APART_SECONDS_MAX if asked is not None else min(interval * 2 ** min(failures, 5), 300.0)
         _log.warning("feed_failed", connection=name, feed=feed, code=error.code)
         async with self._pool.acquire() as connection:
+            await in_step(self._clock, connection)
+            now = self._clock()
             due_at = now + timedelta(seconds=wait)
             await ledger.fail_feed(connection, name, feed, self._worker, due_at, error.code, error.message)
             await ledger.note_connections(connection, [(name, None, now, error.message, None)])

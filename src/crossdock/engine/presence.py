@@ -10,6 +10,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from crossdock.engine.clock import sign_of_life
 from crossdock.engine.ports import Clock
 from crossdock.ledger import steps as ledger
 
@@ -34,11 +35,17 @@ async def present(pool: asyncpg.Pool[Any], process: str, kind: str, clock: Clock
             _log.warning("goodbye_failed", error=type(error).__name__)
 
 
+async def beat(connection: Any, process: str, kind: str, clock: Clock) -> None:
+    """A sign of life. It is dated by the time that all share, also after one could not be given for a while."""
+    async with sign_of_life(clock, connection):
+        await ledger.beat(connection, process, kind, clock())
+
+
 async def _beat(pool: asyncpg.Pool[Any], process: str, kind: str, clock: Clock) -> None:
     while True:
         try:
             async with pool.acquire() as connection:
-                await ledger.beat(connection, process, kind, clock())
+                await beat(connection, process, kind, clock)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             _log.warning("beat_failed", error=type(error).__name__)
         await asyncio.sleep(BEAT_SECONDS)

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import structlog
 
+from crossdock.engine.clock import in_step
 from crossdock.engine.comparison import ChannelComparison
 from crossdock.engine.ports import Clock, OpenConnection
 from crossdock.kit.connector import Shown, StockLane, Submitted
@@ -107,14 +108,16 @@ class PublicationLane:
 
     async def turn(self) -> bool:
         """True when something was told, so that the next turn should follow at once."""
-        now = self._clock()
-        lane = await self._hold(now)
+        lane = await self._hold()
         if lane is None:
             return False
+        now = self._clock()
         if lane.feed is not None:
             return await self._collect(lane, lane.feed, now)
         pace = replace(self._pace, batch_max=self._batch_max)
         async with self._pool.acquire() as connection:
+            await in_step(self._clock, connection)
+            now = self._clock()
             figures = await ledger.claim_figures(
                 connection, self.channel, self._worker, now, now + self._lease_for, pace, self._partner.name,
                 self._urgent_in_row,
@@ -147,11 +150,14 @@ class PublicationLane:
             for row in rows
         ]  # fmt: skip
 
-    async def _hold(self, now: datetime) -> LeasedLane | None:
+    async def _hold(self) -> LeasedLane | None:
         """The lease, taken or prolonged in good time."""
-        if self._lane is not None and self._leased_until is not None and now < self._leased_until - self._lease_for / 2:
+        half = self._lease_for / 2
+        if self._lane is not None and self._leased_until is not None and self._clock() < self._leased_until - half:
             return self._lane
         async with self._pool.acquire() as connection:
+            await in_step(self._clock, connection)
+            now = self._clock()
             lane = await ledger.lease_lane(connection, self.channel, self._worker, now, now + self._lease_for)
         if lane is not None and self._lane is None:
             self._failures = lane.failures

@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from crossdock.engine.clock import APART_SECONDS_MAX
+from crossdock.engine.clock import APART_SECONDS_MAX, in_step
 from crossdock.engine.ports import Chance, Clock, PlanBook
 from crossdock.kit.connector import Done, Exchange, Operation
 from crossdock.ledger import steps as ledger
@@ -104,15 +104,17 @@ class Recorder:
             await self._record(worker, [parked], {id(parked): Move("park")})
 
     async def _record(self, worker: str, ended: Sequence[Ended], moves: Mapping[int, Move | None]) -> None:
-        async with self._pool.acquire() as connection, connection.transaction():
-            locked = await lock_orders(connection, [item.step.order_id for item in ended])
-            # Only now: who held the orders before has dated what it decided about them.
-            now = self._clock()
-            outcomes = [_outcome(item, moves[id(item)], now) for item in ended]
-            counted = await ledger.record_outcomes(connection, worker, outcomes, now)
-            counting = [item for item in ended if ledger.attempt_of(item.step) in counted]
-            await self._decide(connection, counting, moves, locked, now)
-            await self._note(connection, ended, now)
+        async with self._pool.acquire() as connection:
+            await in_step(self._clock, connection)
+            async with connection.transaction():
+                locked = await lock_orders(connection, [item.step.order_id for item in ended])
+                # Only now: who held the orders before has dated what it decided about them.
+                now = self._clock()
+                outcomes = [_outcome(item, moves[id(item)], now) for item in ended]
+                counted = await ledger.record_outcomes(connection, worker, outcomes, now)
+                counting = [item for item in ended if ledger.attempt_of(item.step) in counted]
+                await self._decide(connection, counting, moves, locked, now)
+                await self._note(connection, ended, now)
 
     async def _decide(
         self, connection: Any, ended: Sequence[Ended], moves: Mapping[int, Move | None],

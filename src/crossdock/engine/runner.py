@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 from crossdock.engine.batching import DATABASE_LOST
+from crossdock.engine.clock import in_step
 from crossdock.engine.ports import Chance, Clock, OpenConnection
 from crossdock.engine.recorder import Ended, Recorder
 from crossdock.kit.connector import Call, Done, Operation
@@ -121,6 +122,7 @@ class Runner:
             return []
         async with self._pool.acquire() as connection:
             # Only now: a connection may have been waited for, and a claim counts as a sign of life of its moment.
+            await in_step(self._clock, connection)
             now = self._clock()
             if self._is_unsure:
                 unheard = await ledger.give_back_claims(connection, self._worker, self._in_hand, now)
@@ -142,6 +144,7 @@ class Runner:
         # Not known until it is read: a worker whose database was away may have lost them.
         self._held = frozenset()
         async with self._pool.acquire() as connection:
+            await in_step(self._clock, connection)
             now = self._clock()
             self._held = await ledger.hold_lanes(connection, self._worker, self._single, now)
         self._held_at = now

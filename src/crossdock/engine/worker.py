@@ -11,11 +11,13 @@ import asyncpg
 import structlog
 
 from crossdock.engine.batching import DATABASE_LOST
+from crossdock.engine.clock import in_step
 from crossdock.engine.comparison import Reconciler
 from crossdock.engine.decider import Decider
 from crossdock.engine.holds import expire_holds
 from crossdock.engine.poller import Poller
 from crossdock.engine.ports import Clock, OpenConnection
+from crossdock.engine.presence import BEAT_SECONDS, beat
 from crossdock.engine.publisher import Publisher
 from crossdock.engine.releases import StockHolds
 from crossdock.engine.retention import Sweeper
@@ -23,7 +25,6 @@ from crossdock.engine.runner import Runner
 from crossdock.ledger import steps as ledger
 from crossdock.ledger.facts import expire_early
 
-BEAT_SECONDS: Final = 1.0
 IDLE_SECONDS: Final = 0.05
 RECONCILE_SECONDS: Final = 2.0
 SWEEP_SECONDS: Final = 60.0
@@ -120,7 +121,7 @@ class Worker:
 
     async def _beat(self) -> None:
         async with self._pool.acquire() as connection:
-            await ledger.beat(connection, self._name, "worker", self._clock())
+            await beat(connection, self._name, "worker", self._clock)
 
     async def _allocate(self) -> None:
         await self._decider.allocate_supply()
@@ -134,6 +135,7 @@ class Worker:
 
     async def _expire(self) -> None:
         async with self._pool.acquire() as connection:
+            await in_step(self._clock, connection)
             now = self._clock()
             lost = await ledger.expire_leases(connection, now)
             await expire_early(connection, now)

@@ -18,7 +18,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from crossdock.engine.clock import ReadTime, SharedClock, beats_of, open_clock
+from crossdock.engine.clock import Readings, SharedClock, open_clock
 from crossdock.engine.control import Control
 from crossdock.engine.decider import Decider
 from crossdock.engine.intake import Acceptor, Intake
@@ -274,31 +274,30 @@ async def _mend(run: Run, pool: Any, change: ApiChanged) -> None:
 
 async def run_api(run: Run, process: Process) -> None:
     pool: Any = ProcessPool(run.database, process)
-    now, read_time = await start_clock(run, process, pool)
+    now = await start_clock(run, process, pool)
     async with present(pool, process.name, "api", now), Intake(pool, run.acceptor(now), now) as intake:
         run.intake = intake
         try:
-            await now.keep_following(read_time)
+            await now.keep_following(pool)
         finally:
             run.intake = None
 
 
-async def start_clock(run: Run, process: Process, pool: Any) -> tuple[SharedClock, ReadTime]:
+async def start_clock(run: Run, process: Process, pool: Any) -> SharedClock:
     """A process's clock as the product has it; what the database says of the time is simulated."""
 
-    async def read_time() -> datetime:
+    async def read_time(_source: Any) -> datetime:
         await process.reach()
         return run.host_time(DATABASE)
 
-    read_beats = beats_of(pool)
-    return await patiently(lambda: open_clock(read_time, read_beats, run.loop.time)), read_time
+    return await patiently(lambda: open_clock(pool, Readings(time_of=read_time, monotonic=run.loop.time)))
 
 
 async def run_worker(run: Run, process: Process) -> None:
     pool: Any = ProcessPool(run.database, process)
     chance = random.Random(f"{run.seed}/{process.name}").random
     plans = run.plans()
-    now, read_time = await start_clock(run, process, pool)
+    now = await start_clock(run, process, pool)
     connections = run.connect(process)
     recorder = Recorder(pool, plans, _RETRY, _BREAKER, now, chance)
     runner = Runner(pool, connections, recorder, process.name, now, chance, run.rhythm.idle_seconds)
@@ -309,7 +308,7 @@ async def run_worker(run: Run, process: Process) -> None:
         housekeeping=run.rhythm.housekeeping,
     )  # fmt: skip
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(now.keep_following(read_time))
+        tasks.create_task(now.keep_following(pool))
         tasks.create_task(worker.run())
 
 

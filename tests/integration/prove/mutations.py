@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from crossdock.engine import decider, intake, poller, recorder, runner
-from crossdock.engine.clock import SharedClock
+from crossdock.engine.clock import Readings, SharedClock
 from crossdock.kit.connector import Done
 from crossdock.ledger import acceptance as ledger_acceptance
 from crossdock.ledger import decisions as ledger_decisions
@@ -290,7 +290,7 @@ def _log_the_order(patch: Patch) -> None:
 
 class _HostClock(SharedClock):
     def __init__(self, read: Callable[[], datetime], monotonic: Callable[[], float]) -> None:
-        super().__init__(read(), monotonic)
+        super().__init__(read(), Readings(monotonic=monotonic))
         self._read = read
 
     def __call__(self) -> datetime:
@@ -301,10 +301,17 @@ def _go_by_the_hosts_clock(patch: Patch) -> None:
     real = order_path.start_clock
 
     async def trusting(run: Any, process: Any, pool: Any) -> Any:
-        _, read_time = await real(run, process, pool)
-        return _HostClock(lambda: run.host_time(process.slot.name), run.loop.time), read_time
+        await real(run, process, pool)
+        return _HostClock(lambda: run.host_time(process.slot.name), run.loop.time)
 
     patch.setattr(order_path, "start_clock", trusting)
+
+
+def _go_on_after_silence(patch: Patch) -> None:
+    async def at_once(_clock: Any, _source: Any) -> None:
+        return
+
+    patch.setattr(SharedClock, "join_after_silence", at_once)
 
 
 def _count_a_short_as_often_as_it_is_told(patch: Patch) -> None:
@@ -378,6 +385,8 @@ MUTATIONS = [
     # Each needs more than one thing to go wrong at once: with more orders, and their faults, the first seeds show it.
     Mutation(plant.__name__.strip("_"), plant, ORDER_PATH, SEED_ORDERS)
     for plant in (_drop_the_fence, _drop_what_came_early, _go_by_the_hosts_clock)
+] + [
+    Mutation("go_on_after_silence", _go_on_after_silence, ORDER_PATH, 4),
 ] + [
     Mutation(plant.__name__.strip("_"), plant, RUSH) for plant in (_promise_what_is_promised, _give_what_is_not_free)
 ] + [

@@ -29,6 +29,7 @@ KNOWN_SEEDS = {
     "let_a_stale_balance_overwrite": 112,
     "count_what_left_twice": 107,
     "go_by_the_hosts_clock": 101,
+    "go_on_after_silence": 10_786,
     "give_what_is_not_free": 101,
     "count_a_short_as_often_as_it_is_told": 117,
     "miss_new_prices": 2,
