@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -36,6 +37,7 @@ TOGETHER = {
     "tests/integration/prove/": "simulation",
     "tests/conformance/": "partners",
 }
+Filled = TypeVar("Filled")
 _numbers = itertools.count(1)
 
 
@@ -119,12 +121,30 @@ def erp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield found
 
 
+@asynccontextmanager
+async def copy_of(server: str, template: str) -> AsyncIterator[str]:
+    """The address of a copy of this database, while the block runs."""
+    name = f"crossdock_{os.getpid()}_{next(_numbers)}"
+    await execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield address_of(server, name)
+    finally:
+        await execute(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def make_template(server: str, empty: str, name: str, fill: Callable[[str], Awaitable[Filled]]) -> Filled:
+    """A database that is filled once and only ever copied; for tests that all begin with the same rows."""
+
+    async def prepare() -> Filled:
+        await execute(server, f"DROP DATABASE IF EXISTS {name}")
+        await execute(server, f"CREATE DATABASE {name} TEMPLATE {empty}")
+        return await fill(address_of(server, name))
+
+    return asyncio.run(prepare())
+
+
 @pytest.fixture
 async def database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
     """The address of a fresh, migrated, empty database of this test's own."""
-    name = f"crossdock_{os.getpid()}_{next(_numbers)}"
-    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template_database}")
-    try:
-        yield address_of(postgres_url, name)
-    finally:
-        await execute(postgres_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    async with copy_of(postgres_url, template_database) as address:
+        yield address

@@ -115,6 +115,9 @@ async def test_a_rehearsal_of_one_message_showed_all_that_is_parked(tmp_path: Pa
     none = ask_here("replay", "steps", "--order", "CD00000001", "--rehearse", "--json")
     assert json.loads(none.stdout) == []
     assert ask_here("replay", "dismiss", "--reason", "All.").returncode == 2
+    assert ask_here("replay", "settle", "CD00000001", "erp.ship:S-1", "--reason", "Done.").returncode == 2
+    unknown = ask_here("replay", "settle", "CD00000001", "erp.ship:S-1", "--done", "--reason", "Done.")
+    assert "is not parked" in unknown.stderr
     closed = ask_here("replay", "dismiss", "--fact", str(fact_id), "--reason", "Paid twice.", "--json")
     assert json.loads(closed.stdout) == {"dismissed": 1}
 

@@ -24,7 +24,7 @@ SCOPES: Final[Mapping[str, str]] = {
     "connections:read": "Read the state of connections",
     "connections:write": "Pause and resume connections",
     "quarantine:read": "Read what is parked",
-    "quarantine:write": "Replay what is parked",
+    "quarantine:write": "Replay, correct, settle and close what is parked",
 }
 
 

@@ -18,6 +18,7 @@ _PROBLEM_TYPE: Final = "application/problem+json"
 _PATH_TEXTS: Final = {
     "number": "Our order number, such as CD00000012", "code": "The account's code", "name": "The connection's name",
     "connection": "The connection's name", "reservation": "The reservation's number, such as RS00000012",
+    "fact": "The message's number, as the quarantine lists it",
 }  # fmt: skip
 
 

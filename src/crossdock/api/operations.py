@@ -30,14 +30,15 @@ from crossdock.insight.holds import (
 )
 from crossdock.insight.paging import LIMIT_MAX
 from crossdock.ledger.clients import visible_orders
-from crossdock.model.errors import Conflict, CrossdockError
+from crossdock.model.errors import Conflict, CrossdockError, Invalid
 
 BULK_MAX: Final = 10_000
 IDS_MAX: Final = 1_000
 PROBLEMS_MAX: Final = 100
 _RELEASES_AT_ONCE: Final = 50
 Numbers = Annotated[tuple[Text, ...], msgspec.Meta(max_length=IDS_MAX)]
-FactId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+BIGINT_MAX: Final = 2**63 - 1
+FactId = Annotated[int, msgspec.Meta(ge=1, le=BIGINT_MAX)]
 
 
 class HoldQuery(msgspec.Struct, frozen=True):
@@ -117,6 +118,52 @@ class ReplayBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Replayed(msgspec.Struct, frozen=True):
     facts: int
     steps: int
+
+
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+
+
+class DismissBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Facts by id, or all that match a connection and a cause; and how they were settled."""
+
+    reason: Reason
+    facts: Annotated[tuple[FactId, ...], msgspec.Meta(max_length=IDS_MAX)] = ()
+    connection: Text = ""
+    cause: Text = ""
+
+
+class Dismissed(msgspec.Struct, frozen=True):
+    facts: int
+
+
+class ParkedFact(msgspec.Struct, frozen=True):
+    """A parked message as it would be decided again. It may name people."""
+
+    fact: int
+    body: msgspec.Raw
+
+
+class CorrectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The corrected message, what was corrected, and who said so."""
+
+    body: msgspec.Raw
+    reason: Reason
+
+
+class SettleBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a person found a parked step at the partner. `number` is the partner's, for one that is done."""
+
+    order: Text
+    step: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    ended: Literal["done", "refused"]
+    reason: Reason
+    number: Text = ""
+
+
+class Settled(msgspec.Struct, frozen=True):
+    order: str
+    step: str
+    ended: str
 
 
 async def show_holds(call: Call) -> Answer:
@@ -254,6 +301,68 @@ async def replay_quarantine(call: Call) -> Answer:
             now, actor, connection=connection, error_code=cause, order_ids=order_ids
         )
     return json_answer(Replayed(facts, steps))
+
+
+async def dismiss_quarantine(call: Call) -> Answer:
+    """Close parked facts that were settled otherwise; their payload is kept."""
+    body: DismissBody = call.body
+    by_filter = bool(body.connection or body.cause)
+    if by_filter == bool(body.facts):
+        raise ApiProblem(422, "selection", "Name either facts, or a connection or a cause.", field="facts")
+    count = await call.services.control.dismiss_facts(
+        call.services.clock(), call.actor, body.reason, connection=body.connection or None, cause=body.cause or None,
+        fact_ids=list(body.facts) or None,
+    )  # fmt: skip
+    return json_answer(Dismissed(count))
+
+
+async def show_parked_fact(call: Call) -> Answer:
+    """A parked message as it would be decided again."""
+    fact_id = _fact_id(call)
+    try:
+        body = await call.services.control.read_parked(fact_id)
+    except Invalid as error:
+        raise _as_absent(error) from None
+    return json_answer(ParkedFact(fact_id, msgspec.Raw(body)))
+
+
+async def correct_parked_fact(call: Call) -> Answer:
+    """Decide a parked message again with a corrected body; what was received is kept."""
+    body: CorrectBody = call.body
+    fact_id = _fact_id(call)
+    try:
+        await call.services.control.correct_fact(
+            call.services.clock(), call.actor, fact_id, bytes(body.body), body.reason
+        )
+    except Invalid as error:
+        raise _as_absent(error) from None
+    return json_answer(Replayed(1, 0))
+
+
+async def settle_parked_step(call: Call) -> Answer:
+    """End a parked step as a person found it at the partner."""
+    body: SettleBody = call.body
+    (order_id,) = order_ids_of((body.order,))
+    if not await visible_orders(call.services.pool, [order_id], call.channels):
+        raise order_unknown()
+    await call.services.control.settle_step(
+        call.services.clock(), call.actor, order_id, body.step, body.ended, body.number, body.reason
+    )
+    return json_answer(Settled(body.order, body.step, body.ended))
+
+
+def _fact_id(call: Call) -> int:
+    """Raises ApiProblem 404 for what cannot be the number of a fact."""
+    given = call.path["fact"]
+    if not (given.isascii() and given.isdigit() and 1 <= int(given[:20]) <= BIGINT_MAX):
+        raise ApiProblem(404, "fact_not_parked", "There is no parked message of this number.", field="fact")
+    return int(given)
+
+
+def _as_absent(error: Invalid) -> CrossdockError | ApiProblem:
+    if error.code == "fact_not_parked":
+        return ApiProblem(404, error.code, error.message, field="fact")
+    return error
 
 
 async def _replayable_orders(call: Call, numbers: tuple[str, ...]) -> list[int] | None:

@@ -178,6 +178,30 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         scope="quarantine:write", body=operations.ReplayBody, body_media_type=_JSON, problems=(404,),
     ),
     Endpoint(
+        "POST", "/v1/quarantine:dismiss", operations.dismiss_quarantine, "Close messages settled otherwise",
+        "operations", (Reply(200, "How many are closed", operations.Dismissed),),
+        scope="quarantine:write", body=operations.DismissBody, body_media_type=_JSON,
+    ),
+    Endpoint(
+        "POST", "/v1/quarantine:settle", operations.settle_parked_step, "End a parked step by hand", "operations",
+        (Reply(200, "It has ended so", operations.Settled),),
+        scope="quarantine:write", body=operations.SettleBody, body_media_type=_JSON, problems=(404, 409),
+        description="What a person found at the partner: it is done, under the partner's number, or it is refused for "
+        "good. What follows goes on as after the partner's own answer. Quotes, authorisations and recalls from a "
+        "warehouse need that answer: mend what stopped them and replay them.",
+    ),
+    Endpoint(
+        "GET", "/v1/quarantine/facts/{fact}", operations.show_parked_fact, "A parked message", "operations",
+        (Reply(200, "As it would be decided again; it may name people", operations.ParkedFact),),
+        scope="quarantine:write", problems=(404,),
+    ),
+    Endpoint(
+        "POST", "/v1/quarantine/facts/{fact}:correct", operations.correct_parked_fact, "Correct a parked message",
+        "operations", (Reply(200, "It is decided again", operations.Replayed),),
+        scope="quarantine:write", body=operations.CorrectBody, body_media_type=_JSON, problems=(404,),
+        description="What was received is kept beside it. An order keeps its channel's number.",
+    ),
+    Endpoint(
         "POST", "/hooks/{connection}", hooks.receive_webhook, "A partner's signed webhook", "webhooks",
         (Reply(200, "Kept", hooks.Received),
          Reply(202, "Kept, but parked: it could not be translated", hooks.Received)),

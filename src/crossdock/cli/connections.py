@@ -45,7 +45,7 @@ def pause(connection: str, configuration: str) -> None:
     """Send nothing to this connection until it is resumed; orders are still accepted."""
 
     async def work(application: Application) -> None:
-        await application.control.pause_connection(datetime.now(UTC), actor(), connection)
+        await application.control.pause_connection(application.clock(), actor(), connection)
 
     finish(with_application(configuration, work))
     say(f"{connection} is paused")
@@ -58,7 +58,7 @@ def resume(connection: str, configuration: str) -> None:
     """Send again to this connection."""
 
     async def work(application: Application) -> None:
-        await application.control.resume_connection(datetime.now(UTC), actor(), connection)
+        await application.control.resume_connection(application.clock(), actor(), connection)
 
     finish(with_application(configuration, work))
     say(f"{connection} is resumed")
@@ -73,7 +73,7 @@ def breaker(connection: str, operation: str, state: str, configuration: str) -> 
     """Hold the breaker of one operation open or closed, or let it work by itself (auto)."""
 
     async def work(application: Application) -> None:
-        now = datetime.now(UTC)
+        now = application.clock()
         await application.control.override_breaker(now, actor(), connection, operation, OVERRIDES[state])
 
     finish(with_application(configuration, work))

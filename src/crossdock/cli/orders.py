@@ -106,7 +106,7 @@ def cancel(number: str, reason: str, configuration: str) -> None:
     """Cancel what of an order can still be cancelled."""
 
     async def work(application: Application) -> None:
-        await application.control.cancel_order(datetime.now(UTC), actor(), read_order_id(number), reason)
+        await application.control.cancel_order(application.clock(), actor(), read_order_id(number), reason)
 
     finish(with_application(configuration, work))
     say(f"{number}: what could be cancelled is cancelled")
@@ -126,7 +126,7 @@ def release(numbers: tuple[str, ...], cause: str, configuration: str, as_json: b
         with Progress(console=Console(stderr=True), disable=as_json) as progress:
             task = progress.add_task("Releasing", total=len(found))
             for order_id in found:
-                released += await application.control.release_holds(datetime.now(UTC), actor(), [order_id])
+                released += await application.control.release_holds(application.clock(), actor(), [order_id])
                 progress.advance(task)
         if numbers and len(found) == 1 and not released:
             raise Conflict("order_not_held", f"{numbers[0]} is not held, or is held again for another cause.")
@@ -149,7 +149,7 @@ def refuse(numbers: tuple[str, ...], cause: str, reason: str, configuration: str
 
     async def work(application: Application) -> int:
         found = await _held(application, numbers, cause)
-        return await application.control.refuse_holds(datetime.now(UTC), actor(), found, reason)
+        return await application.control.refuse_holds(application.clock(), actor(), found, reason)
 
     say(f"{finish(with_application(configuration, work))} orders are refused")
 

@@ -1,4 +1,4 @@
-"""`crossdock replay`: do parked steps or facts again, one or all that match, or close what was settled otherwise;
+"""`crossdock replay`: do parked steps or facts again, one or all that match, or end what was settled otherwise;
 `--rehearse` only shows what matches, one by one.
 """
 
@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, BinaryIO, TypeVar
 
 import click
@@ -17,6 +16,7 @@ from crossdock.cli.application import with_application
 from crossdock.cli.exits import HELP, USAGE
 from crossdock.cli.orders import actor, read_order_id
 from crossdock.cli.output import finish, say, show_json, show_table, with_pool
+from crossdock.engine.control import Settlement
 from crossdock.engine.rehearsal import Rehearsed
 from crossdock.insight.holds import (
     QuarantinedFact,
@@ -70,7 +70,7 @@ def steps(
 
     async def work(application: Application) -> int:
         return await application.control.replay_steps(
-            datetime.now(UTC), actor(), connection=connection or None, error_code=cause or None,
+            application.clock(), actor(), connection=connection or None, error_code=cause or None,
             order_ids=[read_order_id(number) for number in numbers] if numbers else None,
         )  # fmt: skip
 
@@ -97,7 +97,7 @@ def facts(
 
     async def work(application: Application) -> int:
         return await application.control.replay_facts(
-            datetime.now(UTC), actor(), connection=connection or None, cause=cause or None, fact_ids=fact_ids or None
+            application.clock(), actor(), connection=connection or None, cause=cause or None, fact_ids=fact_ids or None
         )
 
     _tell(finish(with_application(configuration, work)), "facts", as_json)
@@ -125,7 +125,7 @@ def dismiss(
 
     async def work(application: Application) -> int:
         return await application.control.dismiss_facts(
-            datetime.now(UTC), actor(), reason, connection=connection or None, cause=cause or None,
+            application.clock(), actor(), reason, connection=connection or None, cause=cause or None,
             fact_ids=fact_ids or None,
         )  # fmt: skip
 
@@ -158,10 +158,34 @@ def correct(fact: int, file: BinaryIO, reason: str, configuration: str) -> None:
     body = file.read()
 
     async def work(application: Application) -> None:
-        await application.control.correct_fact(datetime.now(UTC), actor(), fact, body, reason)
+        await application.control.correct_fact(application.clock(), actor(), fact, body, reason)
 
     finish(with_application(configuration, work))
     say(f"{fact} is decided again as corrected")
+
+
+@replay.command()
+@click.argument("order")
+@click.argument("step")
+@click.option("--done", "ended", flag_value="done", help="It is done at the partner; what follows goes on.")
+@click.option("--refused", "ended", flag_value="refused", help="It will not be done; the order is undone by its plan.")
+@click.option("--number", default="", help="The partner's number for it, if it is done.")
+@click.option("--reason", required=True, help="How it was settled; it is written to the audit.")
+@click.option("--config", "configuration", default="")
+def settle(order: str, step: str, ended: str | None, number: str, reason: str, configuration: str) -> None:
+    """End a parked step as a person found it at the partner."""
+    if ended is None:
+        say("Say what was found at the partner: --done or --refused.")
+        raise SystemExit(USAGE)
+    found: Settlement = "done" if ended == "done" else "refused"
+
+    async def work(application: Application) -> None:
+        await application.control.settle_step(
+            application.clock(), actor(), read_order_id(order), step, found, number, reason
+        )
+
+    finish(with_application(configuration, work))
+    say(f"{step} of {order} is settled as {ended}")
 
 
 def _check_choice(everything: bool, *filters: object) -> None:

@@ -25,6 +25,8 @@ from crossdock.insight.orders import order_id_of
 
 _CHOSEN_MAX: Final = 500
 _BIGINT_MAX: Final = 2**63 - 1
+_NUMBER_MAX: Final = 100
+_SETTLEMENTS: Final = {"done": "done", "refused": "refused"}
 _OVERRIDES: Final = {"open": "open", "closed": "closed", "none": None}
 
 # Where nothing was done, somebody else may have been faster.
@@ -74,6 +76,21 @@ async def replay_order(request: AnyRequest, services: Services, session: Visitor
     fields = await signed_form(request, session)
     count = await services.control.replay_steps(services.clock(), session.name, order_ids=[_order_id(number)])
     return back_to(fields, f"/console/orders/{number}", "replayed", count)
+
+
+@post("/orders/{number:str}/settle")
+async def settle(request: AnyRequest, services: Services, session: Visitor, number: FromPath[str]) -> Redirect:
+    """End a parked step as the person found it at the partner."""
+    fields = await signed_form(request, session)
+    order_id, here, reason = _order_id(number), f"/console/orders/{number}", _reason(fields)
+    ended: Any = _SETTLEMENTS.get(first(fields, "ended"))
+    if ended is None:
+        raise NotFound("A parked step is settled as done or as refused.")
+    if not reason:
+        return back_to(fields, here, "reason")
+    name, external = first(fields, "step")[:200], first(fields, "number")[:_NUMBER_MAX]
+    await services.control.settle_step(services.clock(), session.name, order_id, name, ended, external, reason)
+    return back_to(fields, here, "settled")
 
 
 @post("/holds/release")

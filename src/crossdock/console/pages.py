@@ -35,6 +35,7 @@ SAID: Final = {
     "closed": "{count} closed.",
     "reason": "Nothing was done: write the reason first.",
     "unchosen": "Nothing was chosen. Tick what is meant first.",
+    "settled": "The step is settled; what follows goes on.",
     "replayed": "{count} will be tried again now.",
     "paused": "Paused. Nothing is sent until it is resumed; what arrives is kept.",
     "resumed": "Resumed. The backlog drains at the partner’s own rate.",

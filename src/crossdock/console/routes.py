@@ -61,6 +61,7 @@ _HANDLERS: Final = (
     pages.static_asset,
     actions.cancel,
     actions.replay_order,
+    actions.settle,
     actions.release,
     actions.refuse,
     actions.replay_parked_steps,

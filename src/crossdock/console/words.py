@@ -75,6 +75,8 @@ ACTIONS: Final = {
     "hold.refuse": "Hold refused",
     "order.cancel": "Cancellation asked for",
     "step.replay": "Parked steps begun again",
+    "step.done": "Parked step settled as done",
+    "step.refused": "Parked step settled as refused",
     "fact.replay": "Parked message decided again",
     "fact.dismiss": "Parked message closed",
     "fact.correct": "Parked message corrected and decided again",

@@ -23,15 +23,17 @@ from crossdock.ledger.decisions import (
     read_step_views,
     write_decisions,
 )
-from crossdock.model.errors import Conflict, Invalid
+from crossdock.ledger.stock import Told
+from crossdock.model.errors import Conflict, Invalid, Refused
 from crossdock.model.facts import CancellationRequested, EventDraft
-from crossdock.model.orders import Reason
-from crossdock.rules.decision import Decision
+from crossdock.model.orders import Order, OrderProgress, Reason
+from crossdock.rules.decision import Decision, StepView
 from crossdock.rules.fulfil import decide_cancellation
-from crossdock.rules.outcome import complete
+from crossdock.rules.outcome import ANSWER_NEEDED, close_order, complete, decide_done, decide_refused
 from crossdock.rules.plan import tell_channel
 
 _SQL: Final = Queries.load("control")
+Settlement = Literal["done", "refused"]
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -113,6 +115,35 @@ class Control:
                 _SQL["write_step_replays"], now, actor, [row["order_id"] for row in rows], [row["name"] for row in rows]
             )
         return len(rows)
+
+    async def settle_step(
+        self, now: datetime, actor: str, order_id: int, name: str, ended: Settlement, number: str, reason: str
+    ) -> None:
+        """End a parked step as a person found it at the partner: done, under the partner's `number`, or refused, which
+        undoes the order as its plan says. What follows goes on as after the partner's own answer. Raises Conflict."""
+        async with self._pool.acquire() as database, database.transaction():
+            locked = (await lock_orders(database, [order_id])).get(order_id)
+            state = "done" if ended == "done" else "failed"
+            row = await database.fetchrow(_SQL["settle_step"], order_id, name, state, number, now)
+            if locked is None or row is None:
+                raise Conflict("step_not_parked", f"{name} of this order is not parked.", field="step")
+            order = (await read_orders(database, [order_id]))[order_id]
+            views = (await lock_step_views(database, [order_id]))[order_id]
+            step = StepView(name, row["connection"], row["operation"], state)
+            told: tuple[Told, ...] = ()
+            if ended == "done":
+                decision = _done_by_hand(order, locked.progress, step, row["payload"], number, views, now)
+                if step.operation in self._plans.ownership.telling:
+                    # Nobody said since when its books have it: now they do. Until then the goods stay reserved.
+                    told = (Told(order_id, step.operation, name, name.partition(":")[2], now),)
+            else:
+                decision = _refused_by_hand(order, locked.progress, step, reason, views, self._plans, now)
+            ends_on_steps = self._plans.ends_on_steps(order, decision, locked.steps_open - 1)
+            if ends_on_steps is not None:
+                decision = close_order(order, decision, ends_on_steps, now)
+            decided = [OrderDecision(locked, decision, order, 1, told=told)]
+            await write_decisions(database, decided, now, self._plans.ownership)
+            await _audit(database, now, actor, f"step.{ended}", order.number, step=name, reason=reason, number=number)
 
     async def replay_facts(
         self, now: datetime, actor: str, *, connection: str | None = None, cause: str | None = None,
@@ -246,6 +277,33 @@ class Control:
             )  # fmt: skip
         await _audit(database, now, actor, "hold.release", order.number, cause=hold.cause)
         return await write_release(database, self._acceptor, self._plans, locked, acceptance, order, now, actor)
+
+
+def _done_by_hand(
+    order: Order, progress: OrderProgress, step: StepView, payload: bytes, number: str, views: Sequence[StepView],
+    now: datetime,
+) -> Decision:  # fmt: skip
+    if step.operation in ANSWER_NEEDED:
+        raise Conflict(
+            "answer_needed", f"What follows {step.name} needs the partner's own answer.", field="step",
+            next_action="Mend what stopped it and replay it: the partner is asked first.",
+        )  # fmt: skip
+    answer = {"invoice": number} if number and step.operation == "erp.ship" else {}
+    return decide_done(order, progress, step, payload, _ENCODER.encode(answer), number, views, now)
+
+
+def _refused_by_hand(
+    order: Order, progress: OrderProgress, step: StepView, reason: str, views: Sequence[StepView], plans: PlanBook,
+    now: datetime,
+) -> Decision:  # fmt: skip
+    error = Refused("settled_by_hand", reason, next_action="Decide, then release or refuse the order.")
+    decision = decide_refused(order, progress, step, error, views, plans.plan_of(order), now)
+    if decision is None:
+        raise Conflict(
+            "refusal_unplanned", f"The plan does not say what follows when {step.name} is refused, or goods have left.",
+            field="step", next_action="Cancel what is left of the order, or settle the step as done.",
+        )  # fmt: skip
+    return decision
 
 
 async def _read_parked(database: Connection, fact_id: int) -> tuple[str, str, bytes]:

@@ -31,7 +31,7 @@ from crossdock.ledger.decisions import (
 )
 from crossdock.ledger.facts import WaitingFact
 from crossdock.model.documents import Customer, Product, check_customer, check_product
-from crossdock.model.errors import CrossdockError, Defect, Invalid, Refused
+from crossdock.model.errors import CrossdockError, Defect, Invalid, Misconfigured, Refused
 from crossdock.model.facts import (
     FACT_BODIES,
     CancellationRequested,
@@ -100,7 +100,7 @@ class Decider:
         """Decide one batch of everything but stock."""
         try:
             return await self._decide_batch(BATCH_MAX)
-        except (asyncpg.DataError, Defect):
+        except (asyncpg.DataError, Defect, Misconfigured):
             # One fact holds or leads to something that cannot be kept: find it by deciding them one by one.
             return await self._decide_singly()
 
@@ -135,8 +135,12 @@ class Decider:
             available = (await lock_figures(connection, [], sorted(skus))).available
             decided = []
             for order_id, item in sorted(locked.items()):
-                order = orders[order_id]
-                plan, routes = self._plans.plans[order.plan], self._plans.routes(order.channel)
+                order, routes = orders[order_id], self._plans.routes(orders[order_id].channel)
+                try:
+                    plan = self._plans.plan_of(order)
+                except Misconfigured as error:
+                    _log.error("supply_not_released", order=order.number, code=error.code)
+                    continue
                 preference = self._acceptor.locations_of(order)
                 decision = decide_supply(order, item.progress, available, preference, views[order_id], plan, routes)
                 if is_laid(decision, views[order_id]):
@@ -163,7 +167,7 @@ class Decider:
                     "not_storable", "The message holds characters or numbers that cannot be kept.",
                     detail=str(error), next_action="Ask the sender to correct it, then replay.",
                 ))  # fmt: skip
-            except Defect as error:
+            except (Defect, Misconfigured) as error:
                 _log.error("decision_not_written", code=error.code, detail=error.detail)
                 await self._park_first(error)
             count += 1
@@ -309,7 +313,7 @@ class Decider:
         progress = locked.progress
         match body:
             case Shipment():
-                plan, routes = self._plans.plans[order.plan], self._plans.routes(order.channel)
+                plan, routes = self._plans.plan_of(order), self._plans.routes(order.channel)
                 return decide_shipment(order, progress, body, steps, plan, routes)
             case FulfilmentShorted():
                 return decide_short(order, progress, body)

@@ -8,7 +8,10 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from crossdock.kit.connector import Connector
+from crossdock.model.errors import Misconfigured
+from crossdock.model.orders import Order
 from crossdock.policy.plans import Plan
+from crossdock.rules.decision import Decision
 from crossdock.rules.ownership import NO_OWNERS, Ownership
 from crossdock.rules.plan import Routes
 
@@ -49,6 +52,23 @@ class PlanBook:
     warehouse_connections: Mapping[str, str]
     ownership: Ownership = NO_OWNERS
     told_channels: frozenset[str] = frozenset()
+
+    def plan_of(self, order: Order) -> Plan:
+        """The plan that an order follows since it was accepted. Raises Misconfigured if it was taken away since."""
+        plan = self.plans.get(order.plan)
+        if plan is None:
+            raise Misconfigured(
+                "plan_unknown", f"{order.number} follows the plan {order.plan!r}, which the configuration lost.",
+                field="plans", next_action="Put the plan back until its orders are complete, then replay.",
+            )  # fmt: skip
+        return plan
+
+    def ends_on_steps(self, order: Order, decision: Decision, steps_open: int) -> bool | None:
+        """Whether the order is delivered when its last step is done; None while it has steps that are not.
+        `steps_open` are those laid before the decision. Raises Misconfigured."""
+        if steps_open + len(decision.steps) or decision.cancel_steps:
+            return None
+        return decision.progress.state == "accepted" and self.plan_of(order).completes_on == "steps"
 
     def routes(self, channel: str) -> Routes:
         return Routes(self.channel_connections.get(channel, ""), self.warehouse_connections)

@@ -26,12 +26,12 @@ from crossdock.ledger.decisions import (
 from crossdock.ledger.publications import tell_again
 from crossdock.ledger.steps import ClaimedStep, Outcome
 from crossdock.ledger.stock import Told
-from crossdock.model.errors import CrossdockError, Defect, InDoubt, Unavailable
+from crossdock.model.errors import CrossdockError, Defect, InDoubt, Misconfigured, Unavailable
 from crossdock.model.orders import Order
 from crossdock.policy.resilience import BreakerPolicy, RetryTable
 from crossdock.rules.breaker import Breaker, after_calls
 from crossdock.rules.decision import Decision, StepView, merge
-from crossdock.rules.outcome import close_lines, complete, decide_done, decide_refused, is_completed
+from crossdock.rules.outcome import close_order, decide_done, decide_refused
 from crossdock.rules.retry import Move, next_move
 
 # What a channel hears of an order that it keeps back from its stock.
@@ -88,7 +88,7 @@ class Recorder:
         """Write a batch of ends; what a lost lease no longer covers is kept as an attempt only."""
         try:
             await self._record(worker, ended, {id(item): self._move(item) for item in ended})
-        except Defect:
+        except (Defect, Misconfigured):
             # What follows from one of them cannot be written: the others go on without it.
             for item in ended:
                 await self._record_alone(worker, item)
@@ -96,7 +96,7 @@ class Recorder:
     async def _record_alone(self, worker: str, item: Ended) -> None:
         try:
             await self._record(worker, [item], {id(item): self._move(item)})
-        except Defect as error:
+        except (Defect, Misconfigured) as error:
             _log.error("outcome_not_written", step=item.step.name, order=item.step.number, code=error.code)
             # The call has ended: a replay must ask the partner before it sends again.
             doubt = InDoubt(error.code, error.message, detail=error.detail, next_action=error.next_action)
@@ -151,7 +151,11 @@ class Recorder:
             fold.ended += 1
         await ledger.fail_steps(connection, failed, now)
         folded = [fold for fold in folds.values() if fold.ended]
-        self._close(folded, orders, now)
+        for fold in folded:
+            order = orders[fold.locked.order_id]
+            ends_on_steps = self._plans.ends_on_steps(order, fold.decision, fold.locked.steps_open - fold.ended)
+            if ends_on_steps is not None:
+                fold.decision = close_order(order, fold.decision, ends_on_steps, now)
         await write_decisions(connection, [
             OrderDecision(
                 fold.locked, fold.decision, orders[fold.locked.order_id], fold.ended, told=tuple(fold.told)
@@ -185,25 +189,8 @@ class Recorder:
                 views,
                 now,
             )
-        plan = self._plans.plans[order.plan]
+        plan = self._plans.plan_of(order)
         return decide_refused(order, fold.decision.progress, view, item.answer, views, plan, now)
-
-    def _close(self, folds: Sequence[_Fold], orders: Mapping[int, Order], now: datetime) -> None:
-        """Complete orders whose last step has ended."""
-        last = [
-            fold for fold in folds
-            if fold.locked.steps_open - fold.ended + len(fold.decision.steps) == 0 and not fold.decision.cancel_steps
-        ]  # fmt: skip
-        for fold in last:
-            progress = fold.decision.progress
-            if progress.state == "accepted":
-                order = orders[fold.locked.order_id]
-                if self._plans.plans[order.plan].completes_on != "steps":
-                    continue
-                fold.decision = merge(fold.decision, close_lines(order, progress))
-            if is_completed(fold.decision.progress, 0):
-                after, event = complete(fold.decision.progress, now)
-                fold.decision = merge(fold.decision, Decision(after, (event,)))
 
     def _move(self, item: Ended) -> Move | None:
         if isinstance(item.answer, Done):

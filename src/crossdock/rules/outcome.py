@@ -24,7 +24,7 @@ from crossdock.model.orders import (
 )
 from crossdock.model.values import Money, part_amount
 from crossdock.policy.plans import Plan
-from crossdock.rules.decision import Decision, StepView, StockEffect
+from crossdock.rules.decision import Decision, StepView, StockEffect, merge
 from crossdock.rules.fulfil import NOT_BEGUN, cancel_lines, given_at, uses_credit
 from crossdock.rules.kits import spread
 from crossdock.rules.plan import plan_compensation, tell_channel
@@ -38,6 +38,9 @@ EVENT_TYPES = {
     "channel.acknowledge": "ChannelAcknowledged", "channel.ship": "ShipmentPublished",
     "channel.cancel": "ChannelCancelled", "channel.status": "ChannelInformed", "carrier.track": "TrackingRegistered",
 }  # fmt: skip
+
+# Only the partner's own answer says how these ended; what follows needs it.
+ANSWER_NEEDED = frozenset({"tax.quote", "payment.authorise", "wms.cancel"})
 
 # Only these look at the order or its steps when they end well; for all others the progress is enough.
 NEEDS_ORDER = frozenset({"erp.ship", "payment.authorise", "payment.capture", "wms.cancel"})
@@ -121,6 +124,18 @@ def is_completed(progress: OrderProgress, steps_open: int) -> bool:
         return False
     lines = progress.lines.values()
     return all(line.open == 0 and line.backordered == 0 for line in lines)
+
+
+def close_order(order: Order, decision: Decision, ends_on_steps: bool, now: datetime) -> Decision:
+    """What follows when an order's last step has ended: it is complete, if all of it left, or never had to."""
+    if decision.progress.state == "accepted":
+        if not ends_on_steps:
+            return decision
+        decision = merge(decision, close_lines(order, decision.progress))
+    if is_completed(decision.progress, 0):
+        after, event = complete(decision.progress, now)
+        decision = merge(decision, Decision(after, (event,)))
+    return decision
 
 
 def close_lines(order: Order, progress: OrderProgress) -> Decision:

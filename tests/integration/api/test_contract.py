@@ -22,7 +22,7 @@ from tests.integration.api.api_world import SECRET, Api, portal_body
 
 # What an address names that belongs to one channel, and what belongs to the cell: scopes alone guard the latter.
 OF_A_CHANNEL = {"number", "reservation"}
-OF_THE_CELL = {"code", "connection", "name"}
+OF_THE_CELL = {"code", "connection", "fact", "name"}
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 VERSION = re.compile(r'"version": "[^"]*"')
 
@@ -130,6 +130,7 @@ async def test_no_address_with_an_order_or_cart_shows_or_changes_another_channel
         "/v1/holds:release": {"orders": [number]},
         "/v1/holds:refuse": {"orders": [number], "reason": "x"},
         "/v1/quarantine:replay": {"orders": [number]},
+        "/v1/quarantine:settle": {"order": number, "step": "erp.place_order", "ended": "done", "reason": "x"},
     }
     tried = 0
     for method, path, operation in _operations(document):
@@ -143,7 +144,7 @@ async def test_no_address_with_an_order_or_cart_shows_or_changes_another_channel
             if with_name:
                 assert unknown.json()["detail"] == answer.json()["detail"], operation
             tried += 1
-    assert tried == 8
+    assert tried == 9
     kept = (await api.ask("portal-1", "GET", f"/v1/reservations/{theirs['reservation']}")).json()
     assert kept["state"] == "reserved"
     lists = ("orders", f"orders?text={number}", "holds", f"shipments?order={number}", "orders?channel=portal")

@@ -211,3 +211,53 @@ async def test_parked_facts_are_listed_and_replayed(api: Api) -> None:
     answer = await api.ask("operator-1", "POST", "/v1/quarantine:replay", json={"cause": "sku_unknown"})
     assert answer.json() == {"facts": 1, "steps": 0}, answer.text
     assert (await api.ask("operator-1", "POST", "/v1/quarantine:replay", json={})).status_code == 422
+
+
+async def park(api: Api, body: bytes) -> int:
+    fact_id: int = await api.pool.fetchval(
+        "INSERT INTO facts (connection, kind, business_key, version, subject, state, body, raw, received_at, due_at,"
+        " cause) VALUES ('shop','order.paid','P-1','1','X-1','quarantined',$1,'{}', now(), now(), 'order_missing')"
+        " RETURNING fact_id", body,
+    )  # fmt: skip
+    return fact_id
+
+
+async def test_a_parked_fact_is_read_corrected_and_closed_over_http(api: Api) -> None:
+    sent = b'{"channel_number":"X-1","reference":"P-1","paid_at":"2026-03-02T09:30:00Z"}'
+    fact_id = await park(api, sent)
+    here = f"/v1/quarantine/facts/{fact_id}"
+    shown = await api.ask("operator-1", "GET", here)
+    assert shown.json()["body"]["channel_number"] == "X-1", shown.text
+    unread = await api.ask("operator-1", "POST", f"{here}:correct", json={"body": {"payment": 4}, "reason": "A slip."})
+    assert (unread.status_code, unread.json()["code"]) == (422, "correction_form")
+    corrected = {**shown.json()["body"], "channel_number": "X-2"}
+    answer = await api.ask("operator-1", "POST", f"{here}:correct", json={"body": corrected, "reason": "A slip."})
+    assert answer.json() == {"facts": 1, "steps": 0}, answer.text
+    row = await api.pool.fetchrow("SELECT state, body FROM facts WHERE fact_id = $1", fact_id)
+    assert row is not None
+    assert (row["state"], b"X-2" in row["body"]) == ("waiting", True)
+    assert (await api.ask("operator-1", "GET", here)).status_code == 404
+    assert (await api.ask("operator-1", "GET", "/v1/quarantine/facts/none")).status_code == 404
+    await api.pool.execute("UPDATE facts SET state = 'quarantined', cause = 'order_missing'")
+    both = await api.ask(
+        "operator-1", "POST", "/v1/quarantine:dismiss", json={"facts": [fact_id], "cause": "x", "reason": "Paid twice."}
+    )
+    assert both.status_code == 422
+    closed = await api.ask(
+        "operator-1", "POST", "/v1/quarantine:dismiss", json={"facts": [fact_id], "reason": "Paid twice."}
+    )
+    assert closed.json() == {"facts": 1}
+    actors = await api.pool.fetch("SELECT DISTINCT actor FROM audit")
+    assert [row["actor"] for row in actors] == ["api:operator-1"]
+
+
+async def test_a_parked_step_is_settled_over_http(api: Api) -> None:
+    number = (await api.place("P-1")).json()["number"]
+    await api.pool.execute("UPDATE steps SET state = 'quarantined' WHERE operation = 'erp.place_order'")
+    wish = {"order": number, "step": "erp.place_order", "ended": "done", "number": "SO-9", "reason": "Keyed in."}
+    answer = await api.ask("operator-1", "POST", "/v1/quarantine:settle", json=wish)
+    assert answer.json() == {"order": number, "step": "erp.place_order", "ended": "done"}, answer.text
+    again = await api.ask("operator-1", "POST", "/v1/quarantine:settle", json=wish)
+    assert (again.status_code, again.json()["code"]) == (409, "step_not_parked")
+    order = (await api.ask("operator-1", "GET", f"/v1/orders/{number}")).json()
+    assert "SO-9" in str(order)

@@ -14,11 +14,13 @@ import pytest
 from crossdock.console.rendering import ConsoleServices
 from crossdock.console.users import place_user
 from crossdock.ledger.database import open_pool
+from tests.conftest import copy_of, make_template
 from tests.integration.console.console_server import application_of, console_of
 from tests.integration.insight.estate import Estate, place_estate
 from tests.integration.insight.stock_estate import stock_policy
 
 NOW = datetime(2026, 5, 4, 9, 30, 20, tzinfo=UTC)
+FURNISHED = "crossdock_furnished"
 PASSWORD = "correct horse battery"
 
 
@@ -53,16 +55,28 @@ class House:
     estate: Estate
 
 
-@pytest.fixture
-async def house(database_url: str) -> AsyncIterator[House]:
-    pool = await open_pool(database_url, size=4)
+async def _furnish(address: str) -> Estate:
+    pool = await open_pool(address, size=1)
     estate = await place_estate(pool, NOW)
     await place_user(pool, "olive", PASSWORD, "operator")
     await place_user(pool, "vic", PASSWORD, "viewer")
-    services = console_of(pool, lambda: NOW, policy=stock_policy())
-    yield House(pool, services, estate)
-    await services.live.close()
     await pool.close()
+    return estate
+
+
+@pytest.fixture(scope="session")
+def furnished(postgres_url: str, template_database: str) -> Estate:
+    return make_template(postgres_url, template_database, FURNISHED, _furnish)
+
+
+@pytest.fixture
+async def house(postgres_url: str, furnished: Estate) -> AsyncIterator[House]:
+    async with copy_of(postgres_url, FURNISHED) as address:
+        pool = await open_pool(address, size=4)
+        services = console_of(pool, lambda: NOW, policy=stock_policy())
+        yield House(pool, services, furnished)
+        await services.live.close()
+        await pool.close()
 
 
 def browser(services: ConsoleServices, address: str) -> httpx.AsyncClient:

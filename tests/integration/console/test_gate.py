@@ -26,6 +26,7 @@ PAGES = (
 ACTIONS = (
     "/console/orders/CD00000005/cancel",
     "/console/orders/CD00000013/replay",
+    "/console/orders/CD00000013/settle",
     "/console/holds/release",
     "/console/holds/refuse",
     "/console/quarantine/steps/replay",

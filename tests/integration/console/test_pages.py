@@ -130,6 +130,27 @@ async def test_parked_steps_and_facts_are_replayed_one_or_all(house: House, oper
     assert await house.pool.fetchval("SELECT count(*) FROM facts WHERE state = 'quarantined'") == 3
 
 
+async def test_a_parked_step_is_settled_as_it_was_found_at_the_partner(house: House, operator: Visitor) -> None:
+    # The small business's shipments have no contents, which an invoice would need.
+    (row,) = await house.pool.fetch(
+        "UPDATE steps SET operation = 'carrier.track' WHERE state = 'quarantined' AND order_id = 13 "
+        "RETURNING order_id, name"
+    )
+    here = f"/console/orders/CD{row['order_id']:08d}"
+    assert f'<option value="{row["name"]}">' in (await operator.get(here)).text
+    wish = {"step": row["name"], "ended": "done", "number": "INV-77"}
+    unsaid = await operator.act(f"{here}/settle", **wish)
+    assert unsaid.headers["location"] == f"{here}?said=reason"
+    settled = await operator.act(f"{here}/settle", **wish, reason="Posted by hand.")
+    assert settled.headers["location"] == f"{here}?said=settled"
+    page = (await operator.get(settled.headers["location"])).text
+    assert "The step is settled; what follows goes on." in page
+    assert "Parked step settled as done" in page
+    assert "INV-77" in page
+    assert (await operator.act(f"{here}/settle", **wish, reason="Again.")).status_code == 409
+    assert (await operator.act(f"{here}/settle", step=row["name"], ended="lost", reason="x")).status_code == 404
+
+
 async def test_replay_chosen_without_a_tick_replayed_everything(house: House, operator: Visitor) -> None:
     page = await operator.get("/console/quarantine/steps?connection=erp&cause=connection_refused")
     hidden = dict(re.findall(r'<input type="hidden" name="(connection|cause|operation)" value="([^"]*)">', page.text))

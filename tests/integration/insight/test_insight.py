@@ -23,17 +23,30 @@ from crossdock.insight.overview import read_overview, read_throughput
 from crossdock.insight.timeline import read_timeline
 from crossdock.ledger.database import open_pool
 from crossdock.model.errors import Invalid
+from tests.conftest import copy_of, make_template
 from tests.integration.insight.estate import place_estate
 
+ESTATE = "crossdock_estate"
 NOW = datetime(2026, 5, 4, 9, 30, 20, tzinfo=UTC)
 
 
+async def _fill(address: str) -> None:
+    pool = await open_pool(address, size=1)
+    await place_estate(pool, NOW)
+    await pool.close()
+
+
+@pytest.fixture(scope="session")
+def _estate(postgres_url: str, template_database: str) -> None:
+    make_template(postgres_url, template_database, ESTATE, _fill)
+
+
 @pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Any]:
-    opened = await open_pool(database_url, size=3)
-    await place_estate(opened, NOW)
-    yield opened
-    await opened.close()
+async def pool(postgres_url: str, _estate: None) -> AsyncIterator[Any]:
+    async with copy_of(postgres_url, ESTATE) as address:
+        opened = await open_pool(address, size=3)
+        yield opened
+        await opened.close()
 
 
 async def found(pool: Any, **wanted: Any) -> list[str]:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from crossdock.ledger.database import Queries, open_pool
+from tests.conftest import copy_of, make_template
 from tests.integration.insight.estate import place_estate
 
+WITH_HISTORY = "crossdock_with_history"
 HISTORY = Path(__file__).with_name("history.sql").read_text(encoding="utf-8")
 GROWING = ("orders", "order_progress", "steps", "reservations", "events", "facts", "shipments", "invoices")
 SEARCHES: dict[str, dict[int, Any]] = {
@@ -25,16 +27,27 @@ SEARCHES: dict[str, dict[int, Any]] = {
 }
 
 
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Any]:
-    opened = await open_pool(database_url, size=1)
+async def _fill(address: str) -> None:
+    pool = await open_pool(address, size=1)
     statements = re.split(r"^-- name: \w+\s*$", HISTORY, flags=re.MULTILINE)[1:]
     for statement in statements:
-        await opened.execute(statement, 1000, 9000)
-    await place_estate(opened, datetime(2026, 5, 4, 9, 30, tzinfo=UTC))
-    await opened.execute("ANALYZE")
-    yield opened
-    await opened.close()
+        await pool.execute(statement, 1000, 9000)
+    await place_estate(pool, datetime(2026, 5, 4, 9, 30, tzinfo=UTC))
+    await pool.execute("ANALYZE")
+    await pool.close()
+
+
+@pytest.fixture(scope="session")
+def _history(postgres_url: str, template_database: str) -> None:
+    make_template(postgres_url, template_database, WITH_HISTORY, _fill)
+
+
+@pytest.fixture
+async def pool(postgres_url: str, _history: None) -> AsyncIterator[Any]:
+    async with copy_of(postgres_url, WITH_HISTORY) as address:
+        opened = await open_pool(address, size=1)
+        yield opened
+        await opened.close()
 
 
 async def plan_of(pool: Any, statement: str, *values: Any) -> str:

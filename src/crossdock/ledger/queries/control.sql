@@ -26,6 +26,12 @@ WHERE s.state = 'quarantined' AND ($2::text IS NULL OR s.connection = $2) AND ($
   AND ($4::bigint[] IS NULL OR s.order_id = ANY ($4)) AND ($5::text IS NULL OR s.operation = $5)
 RETURNING s.order_id, s.name;
 
+-- name: settle_step
+-- A parked step that a person has settled at the partner ends as he says.
+UPDATE steps SET state = $3, external_id = nullif($4, ''), done_at = $5, doubt = false
+WHERE order_id = $1 AND name = $2 AND state = 'quarantined'
+RETURNING connection, operation, payload;
+
 -- name: replay_facts
 -- Parked facts are decided again from the kept body; what could not be translated, is translated again from the payload.
 UPDATE facts SET state = CASE kind WHEN 'arrival.untranslated' THEN 'untranslated' ELSE 'waiting' END, due_at = $1, cause = NULL, message = NULL, owner = NULL, next_action = NULL
