@@ -222,3 +222,18 @@ async def test_holds_and_quarantine_by_cause(pool: Any) -> None:
     assert "S-9" in payload
     assert "jette@" not in payload
     assert await read_fact_payload(pool, 10**15) is None
+
+
+async def test_a_worker_that_was_killed_and_replaced_was_listed_for_an_hour(pool: Any) -> None:
+    await pool.execute("DELETE FROM processes")
+    seen = {
+        "depot:101": (NOW - timedelta(hours=2), NOW - timedelta(minutes=20)),
+        "depot:202": (NOW - timedelta(minutes=19), NOW),
+        "depot:303": (NOW - timedelta(hours=2), NOW - timedelta(minutes=9)),
+        "yard:101": (NOW - timedelta(hours=2), NOW - timedelta(minutes=20)),
+    }
+    for name, (started_at, seen_at) in seen.items():
+        await pool.execute("INSERT INTO processes VALUES ($1, 'worker', $2, $3)", name, started_at, seen_at)
+    listed = {found.process for found in (await read_overview(pool, NOW)).processes}
+    # Nobody began in the place of the third, nor at the other host: somebody should know.
+    assert listed == {"depot:202", "depot:303", "yard:101"}

@@ -66,8 +66,15 @@ JOIN orders o ON o.order_id = late.order_id
 ORDER BY late.created_at
 
 -- name: processes
--- Which processes were seen lately.
-SELECT process, kind, started_at, seen_at FROM processes ORDER BY kind, process LIMIT 200
+-- Which processes were seen lately. One that has gone is left out once another has begun in its place: the same but for
+-- the process number that its name ends with.
+SELECT process, kind, started_at, seen_at FROM processes p
+WHERE NOT EXISTS (
+    SELECT FROM processes q
+    WHERE q.kind = p.kind AND q.started_at > p.seen_at
+      AND regexp_replace(q.process, '[0-9]+$', '') = regexp_replace(p.process, '[0-9]+$', '')
+)
+ORDER BY kind, process LIMIT 200
 
 -- name: accepted_by_minute
 -- Orders accepted by minute, without an index on the time: order ids grow with time, so each minute's first id is found by
