@@ -195,7 +195,7 @@ class Recorder:
     def _move(self, item: Ended) -> Move | None:
         if isinstance(item.answer, Done):
             return None
-        settle_seconds = item.operation.settle_seconds
+        settle_seconds = item.operation.settle_seconds + _late_seconds(item)
         move = next_move(item.answer, item.step.failures, self._chance(), self._retry, settle_seconds)
         if move.action == "probe" or (move.action == "retry" and _asked_to_wait(item.answer)):
             # Another worker may go on with it, and its clock may be ahead.
@@ -236,6 +236,13 @@ class Recorder:
             self._quiet_until[key] = now + QUIET_FOR if after == Breaker() else now
             if after != before:
                 await ledger.write_lane(connection, *key, after.state, after.failures, after.opened_at, after.retry_at)
+
+
+def _late_seconds(item: Ended) -> float:
+    """How late the request may have left: a process that stood still, or waited for a connection, may have sent it at
+    the very end of its call, and then the partner settles later by as much. Who stands still longer counts as dead."""
+    lasted = item.ended_at - item.started_at
+    return min(max(lasted, timedelta()), ledger.SILENT_FOR).total_seconds()
 
 
 def _asked_to_wait(error: CrossdockError) -> float | None:

@@ -6,6 +6,8 @@ import random
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from crossdock.engine.ports import system_clock
 from crossdock.engine.recorder import Ended, Recorder
 from crossdock.kit.connector import Done, Operation
@@ -83,3 +85,21 @@ async def test_the_timeline_never_goes_back_when_the_clocks_of_two_hosts_differ(
         times = [row[0] for row in rows]
         assert len(times) > 1
         assert times == sorted(times)
+
+
+@pytest.mark.parametrize(("lasted", "waits"), [(0.0, 1.4), (2.0, 3.4), (60.0, 7.4), (-30.0, 1.4)])
+async def test_a_request_that_may_have_left_at_the_end_of_its_call_is_given_as_long_to_settle(
+    database_url: str, lasted: float, waits: float
+) -> None:
+    """Proof, seed 3153: a worker stood still before it sent, and gave up; a card was charged twice. Who stood still for
+    more than six seconds counts as dead; a clock that was set back meanwhile says nothing."""
+    async with open_world(database_url) as world:
+        await world.intake.place(make_arrival(make_placed("S-1")))
+        step = await claim(world)
+        ended_at = system_clock()
+        doubt = InDoubt("call_timeout", "The partner did not answer in time.")
+        began_at = ended_at - timedelta(seconds=lasted)
+        recorder = Recorder(world.pool, world.plans, FAST_RETRY, TRUSTING, lambda: ended_at, random.Random(7).random)
+        await recorder.record(WORKER, [Ended(step, Operation("tax.quote"), doubt, (), began_at, ended_at)])
+        due_at = await world.pool.fetchval("SELECT due_at FROM steps WHERE state = 'in_doubt'")
+        assert due_at - ended_at == timedelta(seconds=waits)
