@@ -238,7 +238,7 @@ def _undo_nothing(patch: Patch) -> None:
 
 
 def _never_complete(patch: Patch) -> None:
-    patch.setattr(recorder, "is_completed", lambda *_: False)
+    patch.setattr(outcome, "is_completed", lambda *_: False)
 
 
 def _begin_before_what_is_needed(patch: Patch) -> None:

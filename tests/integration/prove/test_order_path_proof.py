@@ -118,8 +118,8 @@ def test_a_worker_that_starts_after_the_databases_clock_jumped_begins_where_the_
 
 
 def test_a_request_that_left_at_the_very_end_of_its_call_is_not_asked_about_too_early(rig: Rig) -> None:
-    """A card was charged twice: a worker stood still before it sent, gave up, and the partner, which was slow, was asked
-    as if it had been told at the beginning."""
+    """A card was charged twice: a worker stood still before it sent, gave up, and the partner, which was slow, was
+    asked as if it had been told at the beginning."""
     outcome, _ = rig.play(3153, size=200)
     assert not outcome.violations, outcome.violations[:3]
 
