@@ -66,9 +66,13 @@ def tryton(request: pytest.FixtureRequest) -> Iterator[RunningPartner]:
 @pytest.fixture
 async def client(tryton: RunningPartner) -> AsyncIterator[Any]:
     await tryton.misbehave({})
-    settings = decode_settings(CONNECTOR, "erp", {"url": tryton.url, "password": tryton.key})
-    async with CONNECTOR.open(settings) as opened:
+    async with CONNECTOR.open(settings_for(tryton)) as opened:
         yield opened
+
+
+def settings_for(tryton: RunningPartner, payment_method: str = "Card payments") -> Any:
+    written = {"url": tryton.url, "password": tryton.key, "payment_method": payment_method}
+    return decode_settings(CONNECTOR, "erp", written)
 
 
 def order_over(*warehouses: str) -> Order:
@@ -463,11 +467,231 @@ async def test_invoice_that_a_dead_workers_request_posts_meanwhile_is_no_refusal
     await tryton.misbehave({"reset": 1, "paths": "invoice.post"})
     assert isinstance(await perform(client, call), InDoubt)
     await tryton.misbehave({"delay_ms": (3000, 3000), "paths": "invoice.post"})
-    settings = decode_settings(CONNECTOR, "erp", {"url": tryton.url, "password": tryton.key})
-    async with CONNECTOR.open(settings) as other:
+    async with CONNECTOR.open(settings_for(tryton)) as other:
         answers = await asyncio.gather(perform(client, call), perform(other, call))
     assert all(isinstance(answer, Done) for answer in answers), answers
     assert [row["state"] for row in (await documents(tryton, order))["invoices"]] == ["posted"]
+
+
+def captured(order: Order, part: ShipmentPart, amount: str = "", capture: str = "cap_1") -> Call:
+    """The call that books what the payment provider reported as captured, all of the part if no amount is given.
+
+    It is given what all steps of the order answered, and by operation the newest: that of another shipment."""
+    shipment = part.shipment
+    results: dict[str, object] = {
+        "payment.capture:SH-OTHER": {"capture": "cap_9", "amount": "9.99"},
+        "payment.capture": {"capture": "cap_9", "amount": "9.99"},
+        f"payment.capture:{shipment}": {"capture": capture, "amount": amount or str(part.gross.amount)},
+        f"erp.ship:{shipment}": {"invoice": "of no matter"},
+    }
+    return make_call(order, f"erp.payment:{shipment}", part, results)
+
+
+async def invoiced(client: Any, warehouse: str = "HAM") -> tuple[Order, ShipmentPart]:
+    """An order that has left whole, with its invoice posted."""
+    order = order_over(warehouse)
+    await placed(client, order)
+    part = part_of(order, "1", warehouse, (0, "24", "24.00", "4.56"), (1, "3", "4.50", "0.86"))
+    await shipped(client, order, part)
+    return order, part
+
+
+async def invoice_of(client: Any, part: ShipmentPart) -> dict[str, Any]:
+    """As Tryton reckons it."""
+    fields = ["state", "amount_to_pay", "amount_to_pay_today", "reconciled", "sales.state", "sales.invoice_state"]
+    domain = [["reference", "=", part.shipment], ["state", "!=", "cancelled"]]
+    (row,) = await client.rows(None, "account.invoice", domain, fields)
+    found: dict[str, Any] = row
+    return found
+
+
+async def pay_by_hand(client: Any, part: ShipmentPart, amount: str) -> None:
+    """As an accountant does with the button at the invoice."""
+    fields = ["party", "currency", "company", "account"]
+    (row,) = await client.rows(None, "account.invoice", [["reference", "=", part.shipment]], fields)
+    (method,) = await client.rows(None, "account.invoice.payment.method", [["name", "=", "Card payments"]], ["name"])
+    context = {"active_model": "account.invoice", "active_id": row["id"], "active_ids": [row["id"]]}
+    wizard = "wizard.account.invoice.pay"
+    session, *_ = await client.call(None, f"{wizard}.create", context=context)
+    start = {
+        "payee": row["party"], "amount": Decimal(amount), "currency": row["currency"], "company": row["company"],
+        "invoice_account": row["account"], "payment_method": method["id"], "date": datetime.now(UTC).date(),
+    }  # fmt: skip
+    asked = await client.call(None, f"{wizard}.execute", session, {"start": start}, "choice", context=context)
+    if asked:
+        ask = {name: value for name, value in asked["view"]["defaults"].items() if not name.endswith(".")}
+        ask["type"] = "partial"
+        await client.call(None, f"{wizard}.execute", session, {"start": start, "ask": ask}, "pay", context=context)
+    await client.call(None, f"{wizard}.delete", session, context=context)
+
+
+async def test_an_invoice_is_paid_by_what_was_captured_and_the_sale_ends(tryton: RunningPartner, client: Any) -> None:
+    """Two parts of one order: paid as Tryton says it, each once, also when both are booked again."""
+    order = order_over("HAM")
+    await placed(client, order)
+    parts = (
+        part_of(order, "1", "HAM", (0, "7", "7.00", "1.34")),
+        part_of(order, "2", "HAM", (0, "17", "17.00", "3.22"), (1, "3", "4.50", "0.86")),
+    )
+    for part in parts:
+        await shipped(client, order, part)
+    assert [(await invoice_of(client, part))["amount_to_pay"] for part in parts] == [Decimal("8.34"), Decimal("25.58")]
+    calls = [captured(order, part, capture=f"cap_{place}") for place, part in enumerate(parts)]
+    assert [await probe(client, call) for call in calls] == [None, None]
+    answers = await perform_all(client, calls)
+    assert all(isinstance(answer, Done) for answer in answers), answers
+    # They are looked for, the wizard is begun, pays each and is ended, and the invoices are read; of a probe before it.
+    assert len(calls[0].exchanges) - 1 == 5, [exchange.request[:60] for exchange in calls[0].exchanges]
+    for _ in range(2):
+        assert await perform_all(client, calls) == answers == [await probe(client, call) for call in calls]
+    found = await documents(tryton, order)
+    payments = [
+        (row["reference"], row["description"], row["amount"], row["currency"], row["state"], row["reconciled"])
+        for row in found["payments"]
+    ]
+    assert payments == [
+        (parts[0].shipment, f"cap_0 {parts[0].shipment}", "8.34", "EUR", "posted", True),
+        (parts[1].shipment, f"cap_1 {parts[1].shipment}", "25.58", "EUR", "posted", True),
+    ]
+    assert [msgspec.json.decode(answer.result)["payment"] for answer in answers if isinstance(answer, Done)] == [
+        row["number"] for row in found["payments"]
+    ]
+    for part in parts:
+        invoice = await invoice_of(client, part)
+        assert (invoice["state"], invoice["amount_to_pay"], invoice["amount_to_pay_today"]) == ("paid", 0, 0)
+    assert [(row["state"], row["shipment_state"], row["invoice_state"]) for row in found["sales"]] == [
+        ("done", "sent", "paid")
+    ]
+
+
+async def test_a_payment_in_pounds_is_booked_in_pounds(tryton: RunningPartner, client: Any) -> None:
+    order = order_over("BHX")
+    lines = tuple(
+        msgspec.structs.replace(
+            line, unit_price=Money(line.unit_price.amount, "GBP"), amount=Money(line.amount.amount, "GBP")
+        ) for line in order.lines
+    )  # fmt: skip
+    order = msgspec.structs.replace(
+        order, region="UK", currency="GBP", lines=lines, net=Money(order.net.amount, "GBP")
+    )
+    taxes: dict[str, object] = {"tax.quote": {"taxes": {
+        "1": {"code": "UK-STD", "rate": "0.20", "amount": "4.80"},
+        "2": {"code": "UK-STD", "rate": "0.20", "amount": "0.90"},
+    }}}  # fmt: skip
+    assert isinstance(await perform(client, make_call(order, "erp.place_order", {}, taxes)), Done)
+    part = part_of(order, "1", "BHX", (0, "24", "24.00", "4.80"), (1, "3", "4.50", "0.90"))
+    part = msgspec.structs.replace(
+        part, net=Money(part.net.amount, "GBP"), tax=Money(part.tax.amount, "GBP"),
+        lines=tuple(msgspec.structs.replace(line, tax_code="UK-STD") for line in part.lines),
+    )  # fmt: skip
+    await shipped(client, order, part)
+    assert isinstance(await perform(client, captured(order, part)), Done)
+    assert (await invoice_of(client, part))["state"] == "paid"
+    payments = (await documents(tryton, order))["payments"]
+    assert [(row["amount"], row["currency"], row["reconciled"]) for row in payments] == [("34.20", "GBP", True)]
+
+
+@pytest.mark.parametrize("fault", ["commit_then_drop", "reset"])
+async def test_lost_answers_book_a_payment_once(tryton: RunningPartner, client: Any, fault: str) -> None:
+    """Each call of Tryton's wizard in turn is lost, or its answer is."""
+    order, part = await invoiced(client)
+    call = captured(order, part)
+    for method, is_booked in (("create", False), ("execute", fault != "reset"), ("delete", True)):
+        await tryton.misbehave({fault: 1, "paths": f"invoice.pay.{method}"})
+        found = await perform(client, call)
+        assert isinstance(found, Done if is_booked and method == "delete" and fault != "reset" else InDoubt), found
+        await tryton.misbehave({})
+        assert (await probe(client, call) is not None) == is_booked
+    assert isinstance(await perform(client, call), Done)
+    payments = (await documents(tryton, order))["payments"]
+    assert [(row["amount"], row["state"], row["reconciled"]) for row in payments] == [("33.92", "posted", True)]
+    assert (await invoice_of(client, part))["state"] == "paid"
+
+
+async def test_a_payment_that_the_network_delivers_twice_is_booked_once(tryton: RunningPartner, client: Any) -> None:
+    order, part = await invoiced(client)
+    await tryton.misbehave({"duplicate": 1, "paths": "invoice.pay"})
+    assert isinstance(await perform(client, captured(order, part)), Done)
+    assert [row["amount"] for row in (await documents(tryton, order))["payments"]] == ["33.92"]
+
+
+async def test_two_workers_that_book_the_same_payment_at_once_book_it_once(
+    tryton: RunningPartner, client: Any
+) -> None:
+    """The request of a killed worker was still on its way when the next one looked."""
+    order, part = await invoiced(client)
+    await tryton.misbehave({"delay_ms": (2000, 2000), "paths": "invoice.pay.execute"})
+    async with CONNECTOR.open(settings_for(tryton)) as other:
+        answers = await asyncio.gather(*(perform(each, captured(order, part)) for each in (client, other)))
+    assert all(isinstance(answer, Done) for answer in answers), answers
+    assert [row["amount"] for row in (await documents(tryton, order))["payments"]] == ["33.92"]
+
+
+async def test_tryton_killed_between_the_payment_and_the_invoices_state_leaves_nothing_open(client: Any) -> None:
+    """It reconciles in one transaction, calls the invoice paid in a second one and ends the sale in a third."""
+    order, part = await invoiced(client)
+    call = captured(order, part)
+    assert isinstance(await perform(client, call), Done)
+    paid = await invoice_of(client, part)
+    sale = paid["sales."][0]["id"]
+    for state, look in itertools.product(("posted", "paid"), (probe, perform)):
+        await client.call(None, "model.account.invoice.write", [paid["id"]], {"state": state})
+        await client.call(None, "model.sale.sale.write", [sale], {"state": "processing", "invoice_state": "pending"})
+        found = await look(client, call)
+        assert isinstance(found, Done), found
+        invoice = await invoice_of(client, part)
+        assert invoice["state"] == "paid"
+        assert [(row["state"], row["invoice_state"]) for row in invoice["sales."]] == [("done", "paid")]
+
+
+async def test_what_somebody_booked_by_hand_is_done_if_it_is_all(tryton: RunningPartner, client: Any) -> None:
+    """It was parked, as the connection named a payment method that Tryton does not have."""
+    order, part = await invoiced(client)
+    call = captured(order, part)
+    async with CONNECTOR.open(settings_for(tryton, "Cards")) as other:
+        found = await perform(other, call)
+    assert isinstance(found, Misconfigured), found
+    assert found.message == "Tryton has no payment method 'Cards'."
+    assert (await documents(tryton, order))["payments"] == []
+    await pay_by_hand(client, part, "33.92")
+    found = await perform(client, call)
+    assert isinstance(found, Done), found
+    held = await documents(tryton, order)
+    (payment,), (invoice,) = held["payments"], held["invoices"]
+    assert msgspec.json.decode(found.result) == {
+        "payment": payment["number"], "invoice": invoice["number"], "amount": "33.92"
+    }  # fmt: skip
+    assert payment["description"] is None
+
+
+async def test_what_does_not_fit_the_invoice_is_refused_and_stops_only_itself(
+    tryton: RunningPartner, client: Any
+) -> None:
+    """A part paid by hand, more captured than invoiced, another currency, no invoice; and one that is good."""
+    begun, open_ = await invoiced(client), await invoiced(client)
+    await pay_by_hand(client, begun[1], "10.00")
+    pounds = msgspec.structs.replace(
+        open_[1], net=Money(open_[1].net.amount, "GBP"), tax=Money(open_[1].tax.amount, "GBP")
+    )
+    stranger = order_over("HAM")
+    nothing = part_of(stranger, "1", "HAM", (0, "1", "1.00", "0.19"))
+    calls = [
+        captured(*begun), captured(*open_, amount="33.93"), captured(open_[0], pounds), captured(stranger, nothing),
+        captured(*open_),
+    ]  # fmt: skip
+    answers = await perform_all(client, calls)
+    assert [getattr(answer, "code", "done") for answer in answers] == [
+        "erp_payment_differs", "erp_payment_differs", "erp_payment_differs", "erp_invoice_missing", "done"
+    ]  # fmt: skip
+    assert all(answer.next_action for answer in answers if isinstance(answer, Refused))
+    number = (await documents(tryton, begun[0]))["invoices"][0]["number"]
+    assert getattr(answers[0], "message", "") == (
+        f"33.92 EUR was captured, but Tryton's invoice {number} has 23.92 EUR left to pay."
+    )
+    payments = [[row["amount"] for row in (await documents(tryton, order))["payments"]] for order, _ in (begun, open_)]
+    assert payments == [["10.00"], ["33.92"]]
+    await pay_by_hand(client, begun[1], "23.92")
+    assert isinstance(await perform(client, calls[0]), Done), "settled by hand, as the next action says"
 
 
 async def test_cancelled_before_and_after_a_shipment(tryton: RunningPartner, client: Any) -> None:

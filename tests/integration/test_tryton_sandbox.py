@@ -142,7 +142,7 @@ async def test_killed_without_warning_it_takes_tryton_along_and_starts_again(
     assert [line for line in erp.said if "listens on" not in line] == []
     assert await ask(client, erp, "/healthz") == {"status": "ok", "name": "tryton"}
     assert await ask(client, erp, "/_log") == log
-    assert set(await ask(client, erp, "/_documents")) == {"sales", "shipments", "invoices"}
+    assert set(await ask(client, erp, "/_documents")) == {"sales", "shipments", "invoices", "payments"}
 
 
 async def test_told_to_stop_it_ends_with_tryton(erp: Erp) -> None:

@@ -46,6 +46,7 @@ OPERATIONS: Final = {
     "payment.refund": "Refund payment",
     "erp.place_order": "Place order in ERP",
     "erp.ship": "Ship and invoice in ERP",
+    "erp.payment": "Book payment in ERP",
     "erp.cancel_order": "Cancel order in ERP",
     "wms.release": "Release to warehouse",
     "wms.cancel": "Cancel at warehouse",

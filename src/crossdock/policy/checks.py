@@ -21,6 +21,7 @@ from crossdock.policy.stock import StockPolicy
 from crossdock.policy.tax import TaxPolicy, check_tax_condition
 
 PLACEHOLDERS: Final = ("@channel", "@warehouse")
+_BOOKED_UPON: Final = ("payment.capture", "erp.ship")
 Sections = Mapping[str, Any]
 
 
@@ -105,12 +106,25 @@ def _check_plans(read: Sections, problems: Problems) -> None:
             if step.connection == "@warehouse" and step.each != "warehouse":
                 message = f"{step.operation} is done at @warehouse, but once for the whole order."
                 problems.add(f"{path}.steps[{position}]", message, 'Add each = "warehouse".')
+        _check_payment(plan, path, problems)
         for operation in plan.on_refused:
             if operation not in of_order:
                 message = f"{operation} is no step of this plan."
                 problems.add(f"{path}.on_refused", message, f"Use one of: {', '.join(sorted(of_order))}.")
     if not plans:
         problems.add("plans", "There is no plan.", "Add [[plans]].")
+
+
+def _check_payment(plan: Plan, path: str, problems: Problems) -> None:
+    """What was captured for a shipment is booked upon that shipment's invoice: without either there is nothing."""
+    for steps, field in ((plan.steps, "steps"), (plan.shipment_steps, "shipment_steps")):
+        for position, step in enumerate(steps):
+            missing = [needed for needed in _BOOKED_UPON if needed not in step.needs]
+            if step.operation == "erp.payment" and (missing or field == "steps"):
+                message = "erp.payment books what was captured for a shipment upon the shipment's invoice."
+                needs = ", ".join(f'"{needed}"' for needed in _BOOKED_UPON)
+                action = f"Put it under shipment_steps, with needs = [{needs}]."
+                problems.add(f"{path}.{field}[{position}]", message, action)
 
 
 def _check_when(plan: Plan, path: str, is_last: bool, problems: Problems) -> None:

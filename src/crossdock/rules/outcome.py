@@ -34,7 +34,8 @@ EVENT_TYPES = {
     "tax.quote": "TaxQuoted", "tax.commit": "TaxCommitted", "tax.void": "TaxVoided",
     "payment.authorise": "PaymentAuthorised", "payment.capture": "PaymentCaptured", "payment.void": "PaymentVoided",
     "payment.refund": "PaymentRefunded", "erp.place_order": "ErpOrderPlaced", "erp.ship": "InvoicePosted",
-    "erp.cancel_order": "ErpOrderCancelled", "wms.release": "FulfilmentReleased", "wms.cancel": "FulfilmentCancelled",
+    "erp.payment": "InvoicePaid", "erp.cancel_order": "ErpOrderCancelled",
+    "wms.release": "FulfilmentReleased", "wms.cancel": "FulfilmentCancelled",
     "channel.acknowledge": "ChannelAcknowledged", "channel.ship": "ShipmentPublished",
     "channel.cancel": "ChannelCancelled", "channel.status": "ChannelInformed", "carrier.track": "TrackingRegistered",
 }  # fmt: skip

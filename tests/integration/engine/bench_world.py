@@ -48,7 +48,10 @@ FAST_RETRY = RetryTable(
 NO_TAX_POLICY = TaxPolicy()
 TRUSTING = BreakerPolicy(failures_to_open=1000)
 
-FULL = msgspec.structs.replace(CARD, name="full")
+FULL = msgspec.structs.replace(
+    CARD, name="full",
+    shipment_steps=(*CARD.shipment_steps, PlannedStep("erp.payment", "erp", ("payment.capture", "erp.ship"))),
+)  # fmt: skip
 SERVICE = Plan(
     name="service",
     steps=tuple(PlannedStep(operation, connection) for operation, connection in (
@@ -71,6 +74,7 @@ class Partner:
     log: list[tuple[str, str]] = field(default_factory=list)
     effects: dict[str, Done] = field(default_factory=dict)
     faults: list[CrossdockError] = field(default_factory=list)
+    refuses: dict[str, CrossdockError] = field(default_factory=dict)
     lose_answers: int = 0
     down: bool = False
     result: bytes = b"{}"
@@ -81,6 +85,8 @@ class Partner:
             raise Unavailable("down", "The partner does not answer.")
         if self.faults:
             raise self.faults.pop(0)
+        if call.operation in self.refuses:
+            raise self.refuses[call.operation]
         self.log.append((call.operation, call.key))
         done = self.effects[call.key] = self._answer(call)
         if self.lose_answers:
@@ -108,12 +114,14 @@ class Partner:
             return Done(msgspec.json.encode({"taxes": taxes}), f"T{call.number}")
         if call.operation == "erp.ship":
             return Done(msgspec.json.encode({"invoice": f"INV-{call.name}"}), f"INV-{call.name}", self.booked_at)
+        if call.operation == "erp.payment":
+            return Done(msgspec.json.encode({"upon": sorted(call.results)}), f"M-{call.name}")
         return Done(self.result, f"X-{call.key}")
 
 
 OPERATIONS = {
     "tax": ("tax.quote",), "payment": ("payment.authorise", "payment.capture", "payment.void"),
-    "erp": ("erp.place_order", "erp.ship", "erp.cancel_order"), "wms": ("wms.release", "wms.cancel"),
+    "erp": ("erp.place_order", "erp.ship", "erp.payment", "erp.cancel_order"), "wms": ("wms.release", "wms.cancel"),
     "shop": ("channel.acknowledge", "channel.ship", "channel.cancel", "channel.status"),
 }  # fmt: skip
 

@@ -70,6 +70,21 @@ def test_each_order_finds_its_plan(channel: str, order_type: str, region: str, p
     assert policy.choose_plan(facts).name == plan  # the kept answer
 
 
+def test_what_was_captured_is_booked_for_orders_by_card_and_for_no_other() -> None:
+    plans = load_configuration(DEMO, ENVIRONMENT).policy.plans.by_name
+    booked = {name for name, plan in plans.items() if any(s.operation == "erp.payment" for s in plan.shipment_steps)}
+    assert booked == {"card-uk", "card-eu"}
+
+
+def test_a_payment_is_not_booked_before_anything_has_left(tmp_path: Path) -> None:
+    step = '    { operation = "erp.payment", connection = "erp", needs = ["tax.quote"] },\n'
+    before = '    { operation = "channel.acknowledge", connection = "@channel", needs = ["erp.place_order"] },\n'
+    assert before in TEXT
+    (problem,) = problems_of(tmp_path, TEXT.replace(before, step + before, 1))
+    assert problem.path == "plans[1].steps[2]"
+    assert problem.next_action == 'Put it under shipment_steps, with needs = ["payment.capture", "erp.ship"].'
+
+
 def test_a_tax_section_without_rules_is_a_mistake(tmp_path: Path) -> None:
     begin, end = TEXT.index("[[tax.rules]]"), TEXT.index("# ---", TEXT.index("[[tax.rules]]"))
     (problem,) = problems_of(tmp_path, TEXT[:begin] + TEXT[end:])
@@ -103,6 +118,8 @@ MISTAKES = [
      "plans[0].steps[2]", "needs tax.quota, which is no step of this plan"),
     ('{ operation = "carrier.track", connection = "carrier" },', '{ operation = "carrier.track", connection = "ups" },',
      "plans[0].shipment_steps[3]", "There is no connection ups."),
+    ('connection = "erp", needs = ["payment.capture", "erp.ship"]', 'connection = "erp", needs = ["payment.capture"]',
+     "plans[2].shipment_steps[3]", 'needs = ["payment.capture", "erp.ship"]'),
     ('connection = "@warehouse", each = "warehouse"', 'connection = "@warehouse"', "plans[0].steps[3]", "whole order"),
     ('on_refused = { "channel.acknowledge"', 'on_refused = { "channel.greet"', "plans[0].on_refused", "channel.greet"),
     ("failures_to_open = 5", "failures_to_open = 0", "breaker.failures_to_open", ""),

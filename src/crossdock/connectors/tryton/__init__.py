@@ -1,1 +1,2 @@
-"""Tryton: declared in `declaration`; spoken to in `client`, `orders`, `shipping`, `feeds`; pure in `translate`."""
+"""Tryton: declared in `declaration`; spoken to in `client`, `orders`, `shipping`, `invoicing`, `payments`, `feeds`;
+pure in `translate`."""

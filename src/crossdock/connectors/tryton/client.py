@@ -30,10 +30,13 @@ _CONFIRMED: Final = (".invoice_taxes",)
 
 
 class TrytonSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`payment_method`: the name of Tryton's invoice payment method by which what was captured is booked."""
+
     url: str
     password: str
     user: str = "crossdock"
     database: str = "tryton"
+    payment_method: str = ""
 
 
 class UserWarned(Exception):
@@ -72,13 +75,14 @@ class References:
     currencies: dict[str, int] = field(default_factory=dict)
     taxes: dict[str, int] = field(default_factory=dict)
     warehouses: dict[str, WarehouseRef] = field(default_factory=dict)
+    payment_methods: dict[str, int] = field(default_factory=dict)
     withdrawn: dict[str, str] = field(default_factory=dict)
 
 
 class TrytonClient:
     def __init__(self, session: HttpSession, settings: TrytonSettings) -> None:
         self._session = session
-        self._settings = settings
+        self.settings: Final = settings
         self._path = path("/{}/rpc/", settings.database)
         self._authorization = ""
         self._user = 0
@@ -149,6 +153,7 @@ class TrytonClient:
             None, "stock.location", [["type", "=", "warehouse"], ["code", "!=", None]],
             ["code", "storage_location", "output_location", "input_location"],
         )  # fmt: skip
+        methods = await self.rows(None, "account.invoice.payment.method", [], ["name"])
         return References(
             parties={
                 row["code"]: PartyRef(row["id"], first_address[row["id"]], row["customer_payment_term"])
@@ -164,6 +169,7 @@ class TrytonClient:
                     row["id"], row["storage_location"], row["output_location"], row["input_location"]
                 ) for row in warehouses
             },
+            payment_methods={row["name"]: row["id"] for row in methods},
             withdrawn=dict.fromkeys(archived, "archived") | dict.fromkeys(unsold, "unsold"),
         )  # fmt: skip
 
@@ -189,7 +195,7 @@ class TrytonClient:
         async with self._sign_in:
             if self._authorization != used:
                 return
-            settings = self._settings
+            settings = self.settings
             parameters = [settings.user, {"password": settings.password}, "en"]
             answer = await self._post(None, "common.db.login", parameters, "")
             if answer is None:

@@ -32,7 +32,7 @@ from crossdock.sandbox.world import make_world
 
 _SIGN_IN_TRIES = 50
 # What an ERP that was seeded before may lack; every part of the seeding looks first whether it is there.
-_SEEDED = "3 with purchase orders and the places of others"
+_SEEDED = "4 with purchase orders, the places of others, card payments"
 
 
 def main() -> None:

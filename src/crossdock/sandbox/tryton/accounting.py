@@ -14,6 +14,8 @@ from crossdock.sandbox.world import GBP_PER_EUR, TAX_CODES, UNTAXED_CODES
 
 YEARS: Final = (2025, 2026, 2027, 2028)
 TERM_DAYS: Final = (14, 30, 60)
+CARD_PAYMENTS: Final = "Card payments"
+PROVIDER_ACCOUNT: Final = "Payment provider, not yet paid out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,30 @@ async def seed_books(rpc: Rpc, say: Callable[[str], None]) -> Books:
         # Where the cents go that an invoice in another currency does not come out even by.
         "currency_exchange_credit_account": revenue, "currency_exchange_debit_account": expense,
     })  # fmt: skip
+    await _payment_method(rpc, company)
     await rpc.call("model.sale.configuration.write", [1], {
         "sale_invoice_method": "fulfillment", "sale_shipment_method": "order",
     })  # fmt: skip
     await _plain_invoice_form(rpc)
     return Books(company, currencies, taxes, terms, rules, revenue, expense)
+
+
+async def _payment_method(rpc: Rpc, company: int) -> None:
+    """What the payment provider captured and has not yet paid out, in a journal and on an account of its own."""
+    if await rpc.find("account.invoice.payment.method", ("name", "=", CARD_PAYMENTS)):
+        return
+    cash = await rpc.find("account.account", ("name", "=", "Cash and Cash Equivalents"), ("type", "!=", None))
+    row = (await rpc.call("model.account.account.read", cash[:1], ["type", "parent"]))[0]
+    known = await rpc.find("account.account", ("name", "=", PROVIDER_ACCOUNT))
+    account = (known or await rpc.create("account.account", [{
+        "name": PROVIDER_ACCOUNT, "company": company, "type": row["type"], "parent": row["parent"], "reconcile": True,
+    }]))[0]  # fmt: skip
+    journal = await rpc.find("account.journal", ("name", "=", CARD_PAYMENTS))
+    journal = journal or await rpc.create("account.journal", [{"name": CARD_PAYMENTS, "code": "CARD", "type": "cash"}])
+    await rpc.create("account.invoice.payment.method", [{
+        "name": CARD_PAYMENTS, "company": company, "journal": journal[0], "debit_account": account,
+        "credit_account": account,
+    }])  # fmt: skip
 
 
 async def _plain_invoice_form(rpc: Rpc) -> None:

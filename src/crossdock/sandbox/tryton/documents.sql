@@ -42,3 +42,17 @@ JOIN currency_currency c ON c.id = i.currency
 WHERE i.id > $1 AND i.type = 'out'
 ORDER BY i.id
 LIMIT $2;
+
+-- name: payments
+SELECT m.id, m.number, m.description, m.state, i.reference, c.code AS currency, p.code AS party,
+       coalesce(-l.amount_second_currency, l.credit - l.debit)::text AS amount,
+       l.reconciliation IS NOT NULL AS reconciled
+FROM account_move m
+JOIN account_journal j ON j.id = m.journal AND j.type = 'cash'
+JOIN account_invoice i ON m.origin = 'account.invoice,' || i.id
+JOIN account_move_line l ON l.move = m.id AND l.account = i.account
+JOIN party_party p ON p.id = i.party
+JOIN currency_currency c ON c.id = i.currency
+WHERE m.id > $1
+ORDER BY m.id
+LIMIT $2;
