@@ -540,8 +540,8 @@ async def test_an_invoice_is_paid_by_what_was_captured_and_the_sale_ends(tryton:
     assert [await probe(client, call) for call in calls] == [None, None]
     answers = await perform_all(client, calls)
     assert all(isinstance(answer, Done) for answer in answers), answers
-    # They are looked for, the wizard is begun, pays each and is ended, and the invoices are read; of a probe before it.
-    assert len(calls[0].exchanges) - 1 == 5, [exchange.request[:60] for exchange in calls[0].exchanges]
+    # They are looked for, the period is, both are drafted, read, posted and reconciled, and the invoices are read.
+    assert len(calls[0].exchanges) - 1 == 7, [exchange.request[:60] for exchange in calls[0].exchanges]
     for _ in range(2):
         assert await perform_all(client, calls) == answers == [await probe(client, call) for call in calls]
     found = await documents(tryton, order)
@@ -591,17 +591,17 @@ async def test_a_payment_in_pounds_is_booked_in_pounds(tryton: RunningPartner, c
     assert [(row["amount"], row["currency"], row["reconciled"]) for row in payments] == [("34.20", "GBP", True)]
 
 
-@pytest.mark.parametrize("fault", ["commit_then_drop", "reset"])
-async def test_lost_answers_book_a_payment_once(tryton: RunningPartner, client: Any, fault: str) -> None:
-    """Each call of Tryton's wizard in turn is lost, or its answer is."""
+async def test_lost_answers_book_a_payment_once(tryton: RunningPartner, client: Any) -> None:
+    """Each of Tryton's writes in turn is lost, then its answer is."""
     order, part = await invoiced(client)
     call = captured(order, part)
-    for method, is_booked in (("create", False), ("execute", fault != "reset"), ("delete", True)):
-        await tryton.misbehave({fault: 1, "paths": f"invoice.pay.{method}"})
-        found = await perform(client, call)
-        assert isinstance(found, Done if is_booked and method == "delete" and fault != "reset" else InDoubt), found
-        await tryton.misbehave({})
-        assert (await probe(client, call) is not None) == is_booked
+    for method in ("move.create", "move.post", "reconciliation.create"):
+        for fault in ("reset", "commit_then_drop"):
+            assert await probe(client, call) is None
+            await tryton.misbehave({fault: 1, "paths": f"account.{'move.' if 'rec' in method else ''}{method}"})
+            assert isinstance(await perform(client, call), InDoubt), (method, fault)
+            await tryton.misbehave({})
+    assert isinstance(await probe(client, call), Done), "only the answer to the last was lost"
     assert isinstance(await perform(client, call), Done)
     payments = (await documents(tryton, order))["payments"]
     assert [(row["amount"], row["state"], row["reconciled"]) for row in payments] == [("33.92", "posted", True)]
@@ -609,10 +609,13 @@ async def test_lost_answers_book_a_payment_once(tryton: RunningPartner, client: 
 
 
 async def test_a_payment_that_the_network_delivers_twice_is_booked_once(tryton: RunningPartner, client: Any) -> None:
+    """Each of Tryton's writes; the second draft is gone, not only unposted."""
     order, part = await invoiced(client)
-    await tryton.misbehave({"duplicate": 1, "paths": "invoice.pay"})
+    await tryton.misbehave({"duplicate": 1, "paths": "account.move"})
     assert isinstance(await perform(client, captured(order, part)), Done)
-    assert [row["amount"] for row in (await documents(tryton, order))["payments"]] == ["33.92"]
+    await tryton.misbehave({})
+    payments = (await documents(tryton, order))["payments"]
+    assert [(row["amount"], row["state"], row["reconciled"]) for row in payments] == [("33.92", "posted", True)]
 
 
 async def test_two_workers_that_book_the_same_payment_at_once_book_it_once(
@@ -620,7 +623,7 @@ async def test_two_workers_that_book_the_same_payment_at_once_book_it_once(
 ) -> None:
     """The request of a killed worker was still on its way when the next one looked."""
     order, part = await invoiced(client)
-    await tryton.misbehave({"delay_ms": (2000, 2000), "paths": "invoice.pay.execute"})
+    await tryton.misbehave({"delay_ms": (2000, 2000), "paths": "account.move.create"})
     async with CONNECTOR.open(settings_for(tryton)) as other:
         answers = await asyncio.gather(*(perform(each, captured(order, part)) for each in (client, other)))
     assert all(isinstance(answer, Done) for answer in answers), answers

@@ -63,6 +63,14 @@ class WarehouseRef:
     input: int
 
 
+@dataclass(frozen=True, slots=True)
+class PaymentMethodRef:
+    """`account`: where the money waits that comes in by it."""
+
+    journal: int
+    account: int
+
+
 @dataclass(slots=True)
 class References:
     """Tryton's ids by our codes; read once, and again when a code is not among them.
@@ -75,7 +83,7 @@ class References:
     currencies: dict[str, int] = field(default_factory=dict)
     taxes: dict[str, int] = field(default_factory=dict)
     warehouses: dict[str, WarehouseRef] = field(default_factory=dict)
-    payment_methods: dict[str, int] = field(default_factory=dict)
+    payment_methods: dict[str, PaymentMethodRef] = field(default_factory=dict)
     withdrawn: dict[str, str] = field(default_factory=dict)
 
 
@@ -153,7 +161,7 @@ class TrytonClient:
             None, "stock.location", [["type", "=", "warehouse"], ["code", "!=", None]],
             ["code", "storage_location", "output_location", "input_location"],
         )  # fmt: skip
-        methods = await self.rows(None, "account.invoice.payment.method", [], ["name"])
+        methods = await self.rows(None, "account.invoice.payment.method", [], ["name", "journal", "debit_account"])
         return References(
             parties={
                 row["code"]: PartyRef(row["id"], first_address[row["id"]], row["customer_payment_term"])
@@ -169,7 +177,7 @@ class TrytonClient:
                     row["id"], row["storage_location"], row["output_location"], row["input_location"]
                 ) for row in warehouses
             },
-            payment_methods={row["name"]: row["id"] for row in methods},
+            payment_methods={row["name"]: PaymentMethodRef(row["journal"], row["debit_account"]) for row in methods},
             withdrawn=dict.fromkeys(archived, "archived") | dict.fromkeys(unsold, "unsold"),
         )  # fmt: skip
 

@@ -1,32 +1,37 @@
-"""What a payment provider captured, booked in Tryton as the payment of the shipment's invoice.
+"""What a payment provider captured, booked in Tryton as the payment of the shipment's invoice, many in the same calls.
 
-Tryton's own wizard pays an invoice in one transaction: the move in the payment method's journal, posted, and reconciled
-with what the invoice is owed. It finds nothing to pay on an invoice that is paid, so the same again, late or at the
-same time, never books twice; it only asks back, which is told from a booking. The move's description bears the
-provider's number of the capture and our shipment's.
+A move in the payment method's journal is drafted upon the invoice, posted, and reconciled with what the invoice is
+owed; Tryton then calls the invoice paid by itself. (Its own wizard pays one invoice at a time and takes five times as
+long.) The move's description bears the provider's number of the capture and our shipment's: by it every attempt finds
+how far an earlier one came. The money is entered at the rate of the invoice; what the provider pays out later at
+another one belongs to the account on which it waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
-from crossdock.connectors.tryton.client import TrytonClient, may_be_one
+from crossdock.connectors.tryton.client import PaymentMethodRef, TrytonClient, may_be_one
 from crossdock.kit.connector import Call, Done
 from crossdock.model.errors import CrossdockError, Misconfigured, Refused, Unavailable
 from crossdock.model.fulfilment import ShipmentPart
 from crossdock.model.values import Money
 
 _INVOICE: Final = "account.invoice"
-_WIZARD: Final = "wizard.account.invoice.pay"
+_MOVE: Final = "account.move"
+_LINE_FIELDS: Final = ("debit", "credit", "party", "reconciliation")
 _FIELDS: Final = (
-    "number", "reference", "state", "currency", "currency.code", "amount_to_pay", "reconciled", "party", "account",
-    "company", "reconciliation_lines.move.number", "reconciliation_lines.move.description",
+    "number", "reference", "state", "currency", "currency.code", "amount_to_pay", "reconciled", "account", "company",
+    "company.currency", *(f"lines_to_pay.{name}" for name in _LINE_FIELDS),
+    *(f"payment_lines.{name}" for name in (*_LINE_FIELDS, "move", "move.state", "move.description")),
+    "reconciliation_lines.move.number", "reconciliation_lines.move.description",
 )  # fmt: skip
 _BY_HAND: Final = "Settle the invoice in Tryton by hand, then replay this step: what is paid counts as done."
 Row = dict[str, Any]
@@ -54,6 +59,25 @@ class Receipt:
     def description(self) -> str:
         return f"{self.capture} {self.shipment}"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is an invoice, not yet reconciled, and nothing that speaks against booking it."""
+        return self.error is None and bool(self.invoice) and not self.invoice["reconciled"]
+
+    def own_lines(self) -> list[Row]:
+        """Ours among the payments that wait to be reconciled: a posted one first, then the eldest."""
+        found = [
+            line for line in self.invoice.get("payment_lines.", ())
+            if line["move."]["description"] == self.description and not line["reconciliation"]
+        ]  # fmt: skip
+        return sorted(found, key=lambda line: (line["move."]["state"] != "posted", line["move"]))
+
+    def other_lines(self) -> list[Row]:
+        """What the invoice is owed, and what others have paid of it."""
+        ours = {line["id"] for line in self.own_lines()}
+        lines = (*self.invoice["lines_to_pay."], *self.invoice["payment_lines."])
+        return [line for line in lines if not line["reconciliation"] and line["id"] not in ours]
+
     def outcome(self) -> Done | CrossdockError:
         """With the number of the move that paid; of several, ours."""
         if self.error is not None:
@@ -61,31 +85,30 @@ class Receipt:
         moves = [line["move."] for line in self.invoice.get("reconciliation_lines.", ())]
         moves.sort(key=lambda move: move["description"] != self.description)
         number = moves[0]["number"] if moves else ""
-        result = {
-            "payment": number, "invoice": self.invoice.get("number", ""), "amount": str(self.amount.amount),
-        }  # fmt: skip
+        result = {"payment": number, "invoice": self.invoice.get("number", ""), "amount": str(self.amount.amount)}
         return Done(msgspec.json.encode(result), number)
 
 
 async def book_payments(client: TrytonClient, calls: Sequence[Call]) -> Sequence[Done | CrossdockError]:
-    """All are looked for at once, and each that is missing is booked by itself, so that one stops only itself."""
-    receipts = [receipt_of(call) for call in calls]
+    """All together; when Tryton objects to one, each by itself, so that it stops only itself."""
     try:
-        await _read_invoices(client, receipts)
-        unpaid = [receipt for receipt in receipts if _is_due(receipt)]
-        settled = [receipt for receipt in receipts if receipt.error is None and receipt not in unpaid]
-        if unpaid:
-            await _pay(client, unpaid)
-        await _finish(client, [*settled, *(receipt for receipt in unpaid if receipt.invoice["state"] == "posted")])
+        return await _book(client, calls)
     except CrossdockError as error:
-        return [error] * len(calls)
-    return [receipt.outcome() for receipt in receipts]
+        if not may_be_one(error):
+            return [error] * len(calls)
+    answers: list[Done | CrossdockError] = []
+    for call in calls:
+        try:
+            answers += await _book(client, [call])
+        except CrossdockError as error:
+            answers.append(error)
+    return answers
 
 
 async def find_payment(client: TrytonClient, call: Call) -> Done | None:
     receipt = receipt_of(call)
     await _read_invoices(client, [receipt])
-    if _is_due(receipt) or receipt.error is not None:
+    if receipt.is_open or (not receipt.invoice and receipt.amount.amount):
         return None
     await _finish(client, [receipt])
     found = receipt.outcome()
@@ -100,29 +123,49 @@ def receipt_of(call: Call) -> Receipt:
     return Receipt(call, part.shipment, captured.capture, Money(captured.amount, part.gross.currency))
 
 
-def _is_due(receipt: Receipt) -> bool:
-    """Whether anything is left to book. Marks what does not fit the invoice as an error."""
+async def _book(client: TrytonClient, calls: Sequence[Call]) -> list[Done | CrossdockError]:
+    """Every stage looks what is there and does what is missing."""
+    receipts = [receipt_of(call) for call in calls]
+    async with AsyncExitStack() as stack:
+        for number in sorted({call.number for call in calls}):
+            await stack.enter_async_context(client.lock(number))
+        await _read_invoices(client, receipts)
+        settled = [receipt for receipt in receipts if receipt.invoice and not receipt.is_open]
+        await _drop_doubles(client, receipts)
+        for receipt in receipts:
+            receipt.error = _misfit(receipt)
+        due = [receipt for receipt in receipts if receipt.is_open]
+        await _draft(client, [receipt for receipt in due if not receipt.own_lines()])
+        await _drop_doubles(client, due)
+        await _post(client, [receipt for receipt in due if receipt.is_open])
+        await _reconcile(client, [receipt for receipt in due if receipt.is_open])
+        await _read_invoices(client, due)
+        await _finish(client, [*settled, *(receipt for receipt in due if receipt.invoice.get("state") != "paid")])
+    return [receipt.outcome() for receipt in receipts]
+
+
+def _misfit(receipt: Receipt) -> CrossdockError | None:
+    """Why the money is not the payment of the invoice as it stands."""
     invoice, amount = receipt.invoice, receipt.amount
-    if receipt.error is not None or not amount.amount:
-        return False
+    if not amount.amount or invoice.get("reconciled"):
+        return None
     if not invoice:
-        receipt.error = Refused(
+        return Refused(
             "erp_invoice_missing", f"Tryton has no posted invoice of shipment {receipt.shipment}.",
             next_action="Look what became of the invoice in Tryton, then replay this step.",
         )  # fmt: skip
-        return False
-    if invoice["reconciled"]:
-        return False
-    currency = invoice["currency."]["code"]
-    if (currency, invoice["amount_to_pay"]) != (amount.currency, amount.amount):
-        receipt.error = Refused(
+    left, currency = invoice["amount_to_pay"], invoice["currency."]["code"]
+    if receipt.own_lines():
+        # Drafted before: Tryton has taken it off already.
+        left += amount.amount
+    if (currency, left) != (amount.currency, amount.amount):
+        return Refused(
             "erp_payment_differs",
             f"{amount.amount} {amount.currency} was captured, but Tryton's invoice {invoice['number']} has"
-            f" {invoice['amount_to_pay']} {currency} left to pay.",
+            f" {left} {currency} left to pay.",
             next_action=_BY_HAND,
         )  # fmt: skip
-        return False
-    return True
+    return None
 
 
 async def _read_invoices(client: TrytonClient, receipts: Sequence[Receipt]) -> None:
@@ -133,52 +176,75 @@ async def _read_invoices(client: TrytonClient, receipts: Sequence[Receipt]) -> N
         ["reference", "in", sorted({receipt.shipment for receipt in wanted})], ["type", "=", "out"],
         ["state", "in", ["posted", "paid"]], ["total_amount", ">", 0],
     ]  # fmt: skip
-    rows = await client.rows([receipt.call for receipt in wanted], _INVOICE, domain, _FIELDS)
+    rows = await client.rows(_calls(wanted), _INVOICE, domain, _FIELDS)
     found = {row["reference"]: row for row in reversed(rows)}
     for receipt in wanted:
         receipt.invoice = found.get(receipt.shipment, {})
 
 
-async def _pay(client: TrytonClient, receipts: Sequence[Receipt]) -> None:
-    """One session of the wizard for all: each of its transactions is told its invoice anew."""
+async def _drop_doubles(client: TrytonClient, receipts: Sequence[Receipt]) -> None:
+    """A request that the network delivered twice, or another worker's, drafted a second one: one stays."""
+    doubled = [receipt for receipt in receipts if receipt.is_open and len(receipt.own_lines()) > 1]
+    if doubled:
+        surplus = [line["move"] for receipt in doubled for line in receipt.own_lines()[1:]]
+        await client.call(_calls(doubled), f"model.{_MOVE}.delete", surplus)
+        await _read_invoices(client, doubled)
+
+
+async def _draft(client: TrytonClient, receipts: Sequence[Receipt]) -> None:
+    if not receipts:
+        return
     method = await _payment_method(client)
-    calls = [receipt.call for receipt in receipts]
-    session, *_ = await client.call(calls, f"{_WIZARD}.create")
-    for receipt in receipts:
-        invoice = receipt.invoice["id"]
-        context = {"active_model": _INVOICE, "active_id": invoice, "active_ids": [invoice]}
-        data = {"start": _start(receipt, method)}
-        try:
-            await client.call(receipt.call, f"{_WIZARD}.execute", session, data, "choice", context=context)
-        except CrossdockError as error:
-            if not may_be_one(error):
-                raise
-            receipt.error = error
-    await client.call(calls, f"{_WIZARD}.delete", session)
+    today = datetime.now(UTC).date()
+    period = await _open_period(client, receipts, today)
+    moves = [_move(receipt, method) | {"date": today, "period": period} for receipt in receipts]
+    made = await client.call(_calls(receipts), f"model.{_MOVE}.create", moves)
     await _read_invoices(client, receipts)
-    for receipt in receipts:
-        # Where another was quicker it is paid, though Tryton asked back or objected.
-        if receipt.invoice.get("reconciled"):
-            receipt.error = None
-        elif receipt.error is None:
-            receipt.error = Refused(
-                "erp_payment_questioned",
-                f"Tryton does not take {receipt.amount.amount} {receipt.amount.currency} as the payment of the invoice"
-                f" of shipment {receipt.shipment} without asking.",
-                next_action=_BY_HAND,
-            )  # fmt: skip
+    # Another was quicker and it is paid: ours is no longer linked with it, and only we know of it.
+    surplus = [move for move, receipt in zip(made, receipts, strict=True) if receipt.invoice.get("reconciled")]
+    if surplus:
+        await client.call(_calls(receipts), f"model.{_MOVE}.delete", surplus)
 
 
-def _start(receipt: Receipt, method: int) -> Row:
-    invoice = receipt.invoice
+def _move(receipt: Receipt, method: PaymentMethodRef) -> Row:
+    """In the company's currency exactly what is open, so that it comes out even whatever the rates are."""
+    invoice, others = receipt.invoice, receipt.other_lines()
+    open_ = sum((line["debit"] - line["credit"] for line in others), Decimal(0))
+    paying: Row = {
+        "account": invoice["account"], "party": others[0]["party"], "debit": Decimal(0), "credit": open_,
+        "invoice_payment": invoice["id"],
+    }  # fmt: skip
+    waiting: Row = {"account": method.account, "debit": open_, "credit": Decimal(0)}
+    if invoice["currency"] != invoice["company."]["currency"]:
+        amount = receipt.amount.amount
+        paying |= {"amount_second_currency": -amount, "second_currency": invoice["currency"]}
+        waiting |= {"amount_second_currency": amount, "second_currency": invoice["currency"]}
     return {
-        "payee": invoice["party"], "amount": receipt.amount.amount, "currency": invoice["currency"],
-        "company": invoice["company"], "invoice_account": invoice["account"], "description": receipt.description,
-        "payment_method": method, "date": datetime.now(UTC).date(),
+        "journal": method.journal, "company": invoice["company"], "description": receipt.description,
+        "origin": f"{_INVOICE},{invoice['id']}", "lines": [["create", [paying, waiting]]],
     }  # fmt: skip
 
 
-async def _payment_method(client: TrytonClient) -> int:
+async def _post(client: TrytonClient, receipts: Sequence[Receipt]) -> None:
+    drafts = [line["move"] for receipt in receipts for line in receipt.own_lines() if line["move."]["state"] == "draft"]
+    if drafts:
+        await client.call(_calls(receipts), f"model.{_MOVE}.post", drafts)
+
+
+async def _reconcile(client: TrytonClient, receipts: Sequence[Receipt]) -> None:
+    if not receipts:
+        return
+    rows = [
+        {
+            "company": receipt.invoice["company"], "date": datetime.now(UTC).date(),
+            "lines": [["add", [line["id"] for line in (*receipt.other_lines(), *receipt.own_lines())]]],
+        }
+        for receipt in receipts
+    ]  # fmt: skip
+    await client.call(_calls(receipts), f"model.{_MOVE}.reconciliation.create", rows)
+
+
+async def _payment_method(client: TrytonClient) -> PaymentMethodRef:
     name = client.settings.payment_method
     references = await client.ensure_references()
     if name not in references.payment_methods:
@@ -191,14 +257,32 @@ async def _payment_method(client: TrytonClient) -> int:
     return references.payment_methods[name]
 
 
+async def _open_period(client: TrytonClient, receipts: Sequence[Receipt], day: date) -> int:
+    domain = [
+        ["start_date", "<=", day], ["end_date", ">=", day], ["type", "=", "standard"], ["state", "=", "open"],
+        ["company", "=", receipts[0].invoice["company"]],
+    ]  # fmt: skip
+    found = await client.rows(_calls(receipts), "account.period", domain, ["name"], limit=1)
+    if not found:
+        raise Refused(
+            "erp_period_closed", f"Tryton has no open period for {day.isoformat()}.",
+            next_action="Open the period in Tryton, then replay this step.",
+        )  # fmt: skip
+    return int(found[0]["id"])
+
+
 async def _finish(client: TrytonClient, receipts: Sequence[Receipt]) -> None:
     """Tryton calls a reconciled invoice paid, and ends its sale, in transactions of their own that can be missing."""
     found = [receipt for receipt in receipts if receipt.error is None and receipt.invoice]
     if not found:
         return
     ids = [receipt.invoice["id"] for receipt in found]
-    await client.call([receipt.call for receipt in found], f"model.{_INVOICE}.process", ids)
+    await client.call(_calls(found), f"model.{_INVOICE}.process", ids)
     await _read_invoices(client, found)
     for receipt in found:
         if receipt.invoice.get("state") != "paid":
             receipt.error = Unavailable("erp_invoice_not_paid", "Tryton does not yet show the invoice as paid.")
+
+
+def _calls(receipts: Sequence[Receipt]) -> list[Call]:
+    return [receipt.call for receipt in receipts]
