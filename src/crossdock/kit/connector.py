@@ -48,8 +48,9 @@ class Exchange(msgspec.Struct, frozen=True, omit_defaults=True):
 class Call(msgspec.Struct, frozen=True, gc=False):
     """One step to be done. `key` is the idempotency key (stable over attempts); `number` our order number.
 
-    `order` is the accepted order, `payload` the step's own JSON (decode it with the operation's type), `results` the
-    JSON results of the steps that this one needed, by step name. `exchanges` collects what went over the wire.
+    `order` is the accepted order, `payload` the step's own JSON (decode it with the operation's type). `results`: of a
+    step that needs others, the JSON results of all steps of the order that are done, by step name and, the newest of
+    each, by operation; what was settled by hand has none. `exchanges` collects what went over the wire.
     """
 
     key: str

@@ -57,7 +57,8 @@ class Receipt:
 
     @property
     def description(self) -> str:
-        return f"{self.capture} {self.shipment}"
+        """As Tryton keeps it: without blanks around it."""
+        return " ".join(f"{self.capture} {self.shipment}".split())
 
     @property
     def is_open(self) -> bool:
