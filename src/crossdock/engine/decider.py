@@ -30,6 +30,7 @@ from crossdock.ledger.decisions import (
     write_decisions,
 )
 from crossdock.ledger.facts import WaitingFact
+from crossdock.ledger.publications import tell_again
 from crossdock.model.documents import Customer, Product, check_customer, check_product
 from crossdock.model.errors import CrossdockError, Defect, Invalid, Misconfigured, Refused
 from crossdock.model.facts import (
@@ -284,6 +285,14 @@ class Decider:
                     locked[order_id], decision, orders[order_id], connection=fact.connection,
                 ))  # fmt: skip
         await write_decisions(connection, decided, self._clock(), self._plans.ownership)
+        # What its own buyers gave back the channel shows again when it is told a figure, be it the same: it may never
+        # have been told one without these goods.
+        await tell_again(connection, sorted({
+            (order.channel, line.sku)
+            for order in (orders[item.locked.order_id] for item in decided if item.locked.order_id in ended)
+            if order.channel in self._plans.told_channels
+            for line in order.lines
+        }))  # fmt: skip
         await inbox.mark_applied(connection, applied)
 
     async def _find_orders(self, connection: Any, facts: Sequence[tuple[WaitingFact, Any]]) -> dict[int, int]:

@@ -18,13 +18,15 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import structlog
 
-from crossdock.engine.clock import in_step
+from crossdock.engine.clock import APART_SECONDS_MAX, in_step
 from crossdock.engine.comparison import ChannelComparison
 from crossdock.engine.ports import Clock, OpenConnection
 from crossdock.kit.connector import Shown, StockLane, Submitted
 from crossdock.ledger import publications as ledger
+from crossdock.ledger.database import Connection
+from crossdock.ledger.drift import partner_answers
 from crossdock.ledger.publications import ClaimedFigure, FedFigure, LeasedLane, Pace, RefusedFigure, TakenFigure
-from crossdock.model.errors import CrossdockError, Defect, InDoubt, Invalid, Misconfigured, Unavailable
+from crossdock.model.errors import CrossdockError, Defect, InDoubt, Invalid, Misconfigured, Refused, Unavailable
 from crossdock.model.stock import StockFigure
 from crossdock.policy.stock import ChannelStock
 from crossdock.rules.publish import after_refusal, lane_wait_seconds, urgent_in_row
@@ -112,6 +114,8 @@ class PublicationLane:
         if lane is None:
             return False
         now = self._clock()
+        if self._rests(now):
+            return False
         if lane.feed is not None:
             return await self._collect(lane, lane.feed, now)
         pace = replace(self._pace, batch_max=self._batch_max)
@@ -127,7 +131,7 @@ class PublicationLane:
             return False
         self._leased_until = now + self._lease_for
         self._urgent_in_row = urgent_in_row(self._urgent_in_row, [row.urgency for row in figures])
-        await self._tell(figures, now)
+        await self._tell(self._lane or lane, figures, now)
         # However much there is to tell, what was told is looked at from time to time.
         await self._compare(lane, self._clock())
         return True
@@ -164,7 +168,7 @@ class PublicationLane:
         self._lane, self._leased_until = lane, now + self._lease_for
         return lane
 
-    async def _tell(self, figures: Sequence[ClaimedFigure], claimed_at: datetime) -> None:
+    async def _tell(self, lane: LeasedLane, figures: Sequence[ClaimedFigure], claimed_at: datetime) -> None:
         asked = [
             StockFigure(row.sku, row.unit, row.wanted, row.version, row.promise_on, row.computed_at) for row in figures
         ]
@@ -178,7 +182,7 @@ class PublicationLane:
             sent = [TakenFigure(row.sku, row.version, row.wanted) for row in figures]
             async with self._pool.acquire() as connection, connection.transaction():
                 await ledger.submit_figures(connection, self.channel, answer.feed, sent, now)
-            self._lane = LeasedLane(answer.feed, now, 0, self._lane.slice if self._lane else "")
+            self._lane = replace(lane, feed=answer.feed, feed_sent_at=now, failures=0)
             self._failures = 0
             self._feed_look_seconds = FEED_LOOK_SECONDS[0]
             self._feed_look_at = now + timedelta(seconds=self._feed_look_seconds)
@@ -193,18 +197,22 @@ class PublicationLane:
             return False
         self._feed_look_seconds = min(self._feed_look_seconds * 1.5, FEED_LOOK_SECONDS[1])
         self._feed_look_at = now + timedelta(seconds=self._feed_look_seconds)
+        async with self._pool.acquire() as connection:
+            if not await partner_answers(connection, self._partner.name, now):
+                return False
         forgotten = lane.feed_sent_at is not None and now - lane.feed_sent_at > FEED_FORGOTTEN_AFTER
         try:
             if self._declared.collect is None:
                 raise Invalid("feed_lost", "The connector cannot ask for the outcome of a feed.")
             answer = await self._ask(self._declared.collect(self._partner.client, feed))
-        except Unavailable as error:
-            await self._fail(error, ())
-            return False
-        except CrossdockError as error:
+        except (Invalid, Refused) as error:
             # The partner does not know the feed: its figures are told again.
             _log.warning("feed_lost", channel=self.channel, feed=feed, code=error.code)
             answer, forgotten = None, True
+        except CrossdockError as error:
+            # What became of it is asked again: a second feed would cost a call of few, and may overtake this one.
+            await self._rest(error)
+            return False
         if answer is None and not forgotten:
             return False
         async with self._pool.acquire() as connection:
@@ -214,7 +222,7 @@ class PublicationLane:
         else:
             async with self._pool.acquire() as connection:
                 await ledger.close_feed(connection, self.channel, feed)
-        self._lane = LeasedLane(None, None, 0, lane.slice)
+        self._lane = replace(self._lane or lane, feed=None, feed_sent_at=None, failures=0)
         return True
 
     async def _record(
@@ -238,15 +246,15 @@ class PublicationLane:
                 rows = [TakenFigure(row.sku, row.version, row.figure) for row in taken]
                 owner_times = [row.owner_at for row in taken]
                 await ledger.acknowledge_figures(
-                    connection, self.channel, rows, now, claimed_at, owner_times, divides=self._divides
+                    connection, self.channel, self._worker, rows, now, claimed_at, owner_times, divides=self._divides
                 )
             if refused:
                 await ledger.refuse_figures(connection, self.channel, refused)
+                await ledger.tell_overtaken(connection, self.channel, self._worker, [row.sku for row in refused])
             if feed is not None:
                 await ledger.close_feed(connection, self.channel, feed)
             if wait:
-                until = now + timedelta(seconds=wait)
-                await ledger.block_lane(connection, self.channel, until, "The channel asked for a wait.", 0)
+                await self._block(connection, now, wait + APART_SECONDS_MAX, "The channel asked for a wait.", 0)
             elif praised:
                 await ledger.note_lane_success(connection, self.channel, now)
                 self._success_noted_at = now
@@ -268,19 +276,40 @@ class PublicationLane:
             async with self._pool.acquire() as connection:
                 await ledger.refuse_figures(connection, self.channel, refused)
             return
+        await self._rest(error, [row.sku for row in figures])
+
+    async def _rest(self, error: CrossdockError, doubtful: Sequence[str] = ()) -> None:
+        """Leave the channel alone for a while. What may still arrive there is not overtaken by what is told next."""
         self._failures += 1
         asked = error.retry_after_seconds if isinstance(error, Unavailable) else None
         wait = lane_wait_seconds(
             self._failures, None if asked is None else Decimal(str(asked)),
             operator_must_act=isinstance(error, Misconfigured),
         )  # fmt: skip
-        async with self._pool.acquire() as connection:
-            until = now + timedelta(seconds=float(wait))
-            await ledger.block_lane(connection, self.channel, until, error.message, 1)
-        _log.warning("lane_rests", channel=self.channel, code=error.code, seconds=float(wait))
+        seconds = float(wait)
+        if asked is not None:
+            seconds += APART_SECONDS_MAX
+        if isinstance(error, InDoubt):
+            seconds = max(seconds, self._declared.settle_seconds)
+        async with self._pool.acquire() as connection, connection.transaction():
+            if isinstance(error, InDoubt) and doubtful:
+                await ledger.tell_overtaken(connection, self.channel, self._worker, doubtful)
+            await self._block(connection, self._clock(), seconds, error.message, 1)
+        _log.warning("lane_rests", channel=self.channel, code=error.code, seconds=seconds)
+
+    async def _block(self, connection: Connection, now: datetime, seconds: float, why: str, failures: int) -> None:
+        until = now + timedelta(seconds=seconds)
+        await ledger.block_lane(connection, self.channel, until, why, failures)
+        if self._lane is not None:
+            self._lane = replace(self._lane, rests_until=until)
+
+    def _rests(self, now: datetime) -> bool:
+        return self._lane is not None and self._lane.rests_until is not None and now < self._lane.rests_until
 
     async def _compare(self, lane: LeasedLane, now: datetime) -> None:
         """Hold a slice of what the channel shows against what it was told."""
+        if self._rests(now):
+            return
         reached = await self._comparison.look(lane.slice, now, self._read_back)
         if reached is None or reached == lane.slice:
             return
@@ -290,7 +319,12 @@ class PublicationLane:
         self._lane = replace(self._lane or lane, slice=reached)
 
     async def _read_back(self, skus: Sequence[str]) -> Mapping[str, Decimal]:
-        return await self._ask(self._declared.read_back(self._partner.client, skus))
+        try:
+            return await self._ask(self._declared.read_back(self._partner.client, skus))
+        except Unavailable as error:
+            if error.retry_after_seconds is not None:
+                await self._rest(error)
+            raise
 
     async def _ask(self, call: Awaitable[Answer]) -> Answer:
         """A call under its deadline; whatever else goes wrong in a connector is its own defect."""
@@ -309,4 +343,4 @@ class PublicationLane:
 def _refused(row: FedFigure | ClaimedFigure, shown: Shown, now: datetime) -> RefusedFigure:
     follows = after_refusal(shown.code, row.attempt + 1)
     due_at = now + timedelta(seconds=follows.after_seconds)
-    return RefusedFigure(row.sku, shown.code, shown.message[:500], due_at, follows.parked)
+    return RefusedFigure(row.sku, row.version, shown.code, shown.message[:500], due_at, follows.parked)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
@@ -22,20 +23,28 @@ from crossdock.ledger import publications as ledger
 from crossdock.model.errors import Misconfigured
 from crossdock.policy.policy import Policy
 
-PLAN_IDLE_SECONDS: Final = (0.02, 0.1)
 BACKLOG: Final = 900
-LANE_IDLE_SECONDS: Final = (0.02, 0.25)
-STALE_WATCH_SECONDS: Final = 5.0
 _log: Final = structlog.get_logger("crossdock.engine.publisher")
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """How long there is nothing to do before it is looked again: from the first to the second, longer each time."""
+
+    planner_seconds: tuple[float, float] = (0.02, 0.1)
+    lane_seconds: tuple[float, float] = (0.02, 0.25)
+    stale_watch_seconds: float = 5.0
 
 
 class Publisher:
     """One per worker process. `run` goes on until cancelled; of several workers one holds each lane."""
 
     def __init__(
-        self, pool: asyncpg.Pool[Any], connections: Sequence[OpenConnection], policy: Policy, worker: str, clock: Clock
-    ) -> None:
+        self, pool: asyncpg.Pool[Any], connections: Sequence[OpenConnection], policy: Policy, worker: str,
+        clock: Clock, pauses: Pauses = Pauses(),
+    ) -> None:  # fmt: skip
         self._pool = pool
+        self._pauses = pauses
         self._policy = policy
         self._clock = clock
         by_name = {row.name: row for row in connections}
@@ -71,34 +80,36 @@ class Publisher:
 
     async def _plan_forever(self) -> None:
         ready = False
-        wait = PLAN_IDLE_SECONDS[0]
+        least, most = self._pauses.planner_seconds
+        wait = least
         while True:
             if not ready:
                 ready = await self._survive(self._place_lanes, "lanes_failed")
             counted = await self._survive(self._planner.count_changes, "planner_failed")
-            wait = PLAN_IDLE_SECONDS[0] if counted else min(wait * 1.5, PLAN_IDLE_SECONDS[1])
+            wait = least if counted else min(wait * 1.5, most)
             # Also after work: what changes meanwhile is counted together. A backlog is worked off without a pause.
             await asyncio.sleep(0 if (counted or 0) >= BACKLOG else wait)
 
     async def _watch_forever(self) -> None:
         while True:
             await self._survive(self._planner.watch_stale, "stale_watch_failed")
-            await asyncio.sleep(STALE_WATCH_SECONDS)
+            await asyncio.sleep(self._pauses.stale_watch_seconds)
 
     async def _tell_forever(self, lane: PublicationLane) -> None:
-        wait = LANE_IDLE_SECONDS[0]
+        least, most = self._pauses.lane_seconds
+        wait = least
         while True:
             lane.news.clear()
             if await self._survive(lane.turn, "lane_failed"):
-                wait = LANE_IDLE_SECONDS[0]
+                wait = least
                 continue
             # Not `wait_for`: on Python 3.11 it can swallow a cancellation, and the worker would never stop.
             try:
                 async with asyncio.timeout(wait):
                     await lane.news.wait()
-                wait = LANE_IDLE_SECONDS[0]
+                wait = least
             except TimeoutError:
-                wait = min(wait * 1.5, LANE_IDLE_SECONDS[1])
+                wait = min(wait * 1.5, most)
 
     async def _place_lanes(self) -> bool:
         paces = {channel: lane.pace for channel, lane in self._lanes.items()}

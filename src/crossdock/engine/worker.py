@@ -74,8 +74,8 @@ class Worker:
                     tasks.create_task(self._publisher.run(), name="publisher")
                 if self._reconciler is not None:
                     channels, owners = self._reconciler.look_at_channels, self._reconciler.look_at_owners
-                    tasks.create_task(self._repeat(channels, RECONCILE_SECONDS), name="channel repairs")
-                    tasks.create_task(self._repeat(owners, RECONCILE_SECONDS), name="owner comparison")
+                    tasks.create_task(self._reconcile_forever(channels), name="channel repairs")
+                    tasks.create_task(self._reconcile_forever(owners), name="owner comparison")
                 tasks.create_task(self._decide_forever(self._decider.decide_orders), name="decider")
                 tasks.create_task(self._decide_forever(self._decider.decide_stock), name="stock desk")
                 pause = self._housekeeping
@@ -108,6 +108,19 @@ class Worker:
             except DATABASE_LOST as error:
                 _log.warning("housekeeping_failed", error=type(error).__name__)
             await asyncio.sleep(seconds)
+
+    async def _reconcile_forever(self, work: Callable[[], Awaitable[None]]) -> None:
+        """A defect in a comparison is no reason to stop orders: it is told, and the next round tries again."""
+
+        async def survive() -> None:
+            try:
+                await work()
+            except DATABASE_LOST:
+                raise
+            except Exception as error:  # noqa: BLE001 - orders go on
+                _log.error("reconcile_failed", error=repr(error))
+
+        await self._repeat(survive, RECONCILE_SECONDS)
 
     async def _appear(self) -> None:
         """Be known as alive before anything is claimed: what a stranger holds counts as lost."""

@@ -166,8 +166,9 @@ class StockLane:
     `collect(client, feed)` is None while the partner works. `read_back(client, skus)` reads what the channel shows now,
     in the listing's unit; a SKU that it does not know is left out. `calls_per_second`, `burst` and `batch_max` are the
     partner's usual limits; a policy may set what was agreed with it. `counts_figures`: the limit counts figures, not
-    calls (one call for each). The codes `sku_unknown`, `unit_unknown` and `unlisted` park a figure at once, others are
-    tried again.
+    calls (one call for each). `settle_seconds`: how long after an ambiguous end the partner may still be taking what it
+    was told, so how long to wait before it is told something newer. The codes `sku_unknown`, `unit_unknown` and
+    `unlisted` park a figure at once, others are tried again.
     """
 
     publish: Callable[[Any, Sequence[StockFigure]], Awaitable[Sequence[Shown] | Submitted]]
@@ -178,6 +179,7 @@ class StockLane:
     calls_per_second: float = 5.0
     burst: float = 1.0
     counts_figures: bool = False
+    settle_seconds: float = 1.0
     timeout_seconds: float = 30.0
 
 

@@ -84,8 +84,13 @@ async def read_told(
     held = {row[0]: row[1] for row in await connection.fetch(_SQL["read_held_lines"], channel, partner, list(skus))}
     return {
         row["sku"]: _told(row, held.get(row["sku"], _NOTHING)) for row in rows
-        if not row["fed"] and row["listed"] and (row["acknowledged_at"] < rested_since or row["parked"])
+        if not row["fed"] and row["listed"] and (_has_rested(row["acknowledged_at"], rested_since) or row["parked"])
     }  # fmt: skip
+
+
+def _has_rested(acknowledged_at: datetime | None, since: datetime) -> bool:
+    """What was never acknowledged is nowhere else than where it was."""
+    return acknowledged_at is None or acknowledged_at < since
 
 
 def _told(row: Any, held: Decimal) -> Told:

@@ -12,6 +12,8 @@ TABLES: Final = (
     "orders", "steps", "step_attempts", "events", "facts", "stock", "reservations", "accounts", "invoices", "payments",
     "shipments",
 )  # fmt: skip
+STOCK_TABLES: Final = ("publications", "publication_lanes", "stock_drift")
+"""Where channels are told stock."""
 
 
 async def empty_everything(connection: Connection) -> None:
@@ -58,3 +60,9 @@ async def count_left(connection: Connection, name: str) -> tuple[int, int]:
     """How much is unfinished, and how many messages of a connection are kept."""
     row = await connection.fetchrow(_SQL["count_left"], name)
     return row["unfinished"], row["kept"]
+
+
+async def count_untold(connection: Connection) -> int:
+    """How much channels still have to be told, or is looked into."""
+    untold: int = await connection.fetchval(_SQL["count_untold"])
+    return untold

@@ -82,6 +82,7 @@ class RefusedFigure(msgspec.Struct, frozen=True, gc=False):
     """A figure that the channel did not take, and when it is told again."""
 
     sku: str
+    version: int
     code: str
     message: str
     due_at: datetime
@@ -90,12 +91,13 @@ class RefusedFigure(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class LeasedLane:
-    """A lane that this worker holds. `feed` is what the partner still works on."""
+    """A lane that this worker holds. `feed` is what the partner works on; before `rests_until` it is not called."""
 
     feed: str | None
     feed_sent_at: datetime | None
     failures: int
     slice: str
+    rests_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +215,12 @@ async def read_exposed(
 
 
 async def acknowledge_figures(
-    connection: Connection, channel: str, taken: Sequence[TakenFigure], now: datetime, claimed_at: datetime,
-    owner_times: Sequence[datetime | None], *, divides: bool = False,
+    connection: Connection, channel: str, worker: str, taken: Sequence[TakenFigure], now: datetime,
+    claimed_at: datetime, owner_times: Sequence[datetime | None], *, divides: bool = False,
 ) -> None:  # fmt: skip
     """`divides`: what the channel shows no more may be shown by another, so its SKUs are counted anew. The time from
-    `owner_times`, the owners' commits, until now is counted; figures that no owner caused are left out."""
+    `owner_times`, the owners' commits, until now is counted; figures that no owner caused are left out. What a worker
+    told that has lost the lane is told again."""
     if divides:
         await connection.execute(
             _SQL["count_freed"], channel, [row.sku for row in taken], [row.version for row in taken]
@@ -226,8 +229,14 @@ async def acknowledge_figures(
         int(max((now - at).total_seconds(), 0.001) * 1000).bit_length() - 1 for at in owner_times if at is not None
     )
     await connection.execute(
-        _SQL["acknowledge_figures"], channel, as_rows(taken), now, claimed_at, list(buckets), list(buckets.values())
-    )
+        _SQL["acknowledge_figures"], channel, as_rows(taken), now, claimed_at, list(buckets), list(buckets.values()),
+        worker,
+    )  # fmt: skip
+
+
+async def tell_overtaken(connection: Connection, channel: str, worker: str, skus: Sequence[str]) -> None:
+    """What was told without an answer is told again where the worker has lost the lane."""
+    await connection.execute(_SQL["tell_overtaken"], channel, list(skus), worker)
 
 
 async def refuse_figures(connection: Connection, channel: str, refused: Sequence[RefusedFigure]) -> None:

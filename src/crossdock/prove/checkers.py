@@ -18,6 +18,8 @@ from crossdock.prove.commit_checkers import (
 )
 from crossdock.prove.day_checkers import prices_are_those_agreed, what_is_parked_says_why, what_was_forgotten_shows
 from crossdock.prove.history import Found, History
+from crossdock.prove.stock_checkers import STOCK_CHECKERS
+from crossdock.prove.stock_history import StockHistory
 from crossdock.prove.story_checkers import causes_are_told_first
 from crossdock.rules.plan import COMPENSATION
 
@@ -344,6 +346,12 @@ CHECKERS: Final[tuple[Checker, ...]] = (
 
 def judge(history: History) -> list[Violation]:
     """All violations, checker by checker."""
-    return [
+    found = [
         Violation(checker.__name__, subject, message) for checker in CHECKERS for subject, message in checker(history)
     ]
+    if isinstance(history, StockHistory):
+        found.extend(
+            Violation(checker.__name__, subject, message)
+            for checker in STOCK_CHECKERS for subject, message in checker(history)
+        )  # fmt: skip
+    return found

@@ -21,10 +21,15 @@ FEED_FAULTS: Final = ("repeat_page", "reorder_page", "feed_down")
 DATABASE: Final = "database"
 MISFORTUNE_DEATHS: Final = 4
 """A large run has fewer of them: where the database's clock jumps, times are judged less strictly."""
+ShelfFaultKind = Literal[
+    "drop_answer", "lose_request", "too_many", "unavailable", "slow", "garbled", "refused_items", "dropped_items",
+    "duplicated_call", "late_feed",
+]
+OWN_SHELF_FAULTS: Final = ("refused_items", "dropped_items", "duplicated_call", "late_feed", "rival_writer")
 PARTNER_FAULTS: Final = ("api_changed", "minute_lost", "yesterday_again")
 FAULT_NAMES: Final = (
     "kill", "cut", "pause", "clock_jump", "pool_exhausted", "outage", *CALL_FAULTS, *FEED_FAULTS, "duplicate_order",
-    "duplicate_fact", *PARTNER_FAULTS,
+    "duplicate_fact", *PARTNER_FAULTS, *OWN_SHELF_FAULTS,
 )  # fmt: skip
 
 
@@ -133,9 +138,31 @@ class Duplicate(msgspec.Struct, frozen=True, tag="duplicate"):
     copies: int
 
 
+class ShelfFault(msgspec.Struct, frozen=True, tag="shelf"):
+    """The `number`-th call at the door by which `channel` is told stock goes wrong.
+
+    As at any partner, and: refused_items: some figures are not taken. dropped_items: some are confirmed, never shown.
+    duplicated_call: it arrives once more a little later. late_feed: the feed is taken, nobody hears that, and it is
+    worked on after feeds that came later.
+    """
+
+    channel: str
+    number: int
+    kind: ShelfFaultKind
+
+
+class RivalEdit(msgspec.Struct, frozen=True, tag="rival_writer"):
+    """Somebody else writes what the channel shows of a SKU."""
+
+    channel: str
+    at_seconds: float
+    sku: str
+    quantity: int
+
+
 Fault = (
     Kill | Cut | Pause | ClockJump | PoolExhausted | Outage | CallFault | FeedFault | Duplicate | ApiChanged
-    | MinuteLost | YesterdayAgain
+    | MinuteLost | YesterdayAgain | ShelfFault | RivalEdit
 )  # fmt: skip
 
 
@@ -201,13 +228,20 @@ class Plan(msgspec.Struct, frozen=True):
         found = [fault for fault in self.faults if isinstance(fault, FeedFault) and fault.partner == partner]
         return {fault.number: fault for fault in found}
 
+    def shelf_faults(self, channel: str) -> Mapping[int, ShelfFault]:
+        found = [fault for fault in self.faults if isinstance(fault, ShelfFault) and fault.channel == channel]
+        return {fault.number: fault for fault in found}
+
+    def rival_edits(self) -> list[RivalEdit]:
+        return [fault for fault in self.faults if isinstance(fault, RivalEdit)]
+
     def copies(self, kind: str, order: int) -> int:
         found = [fault for fault in self.faults if isinstance(fault, Duplicate) and fault.order == order]
         return max((fault.copies for fault in found if fault.kind == kind), default=1)
 
 
 def kind_of(fault: Fault) -> str:
-    if isinstance(fault, CallFault | FeedFault | Duplicate):
+    if isinstance(fault, CallFault | FeedFault | Duplicate | ShelfFault):
         return fault.kind
     return str(fault.__struct_config__.tag)
 

@@ -8,53 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import random
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Coroutine
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 import asyncpg
 import msgspec
 
-from crossdock.engine.clock import Readings, SharedClock, open_clock
 from crossdock.engine.control import Control
-from crossdock.engine.decider import Decider
-from crossdock.engine.intake import Acceptor, Intake
-from crossdock.engine.poller import Poller
-from crossdock.engine.ports import Clock, OpenConnection, PlanBook
-from crossdock.engine.presence import present
-from crossdock.engine.recorder import Recorder
-from crossdock.engine.runner import Runner
-from crossdock.engine.worker import Housekeeping, Worker, make_known
-from crossdock.kit.connector import Connector
+from crossdock.engine.intake import Intake
+from crossdock.engine.worker import make_known
 from crossdock.ledger import proof
 from crossdock.ledger.acceptance import Arrival
-from crossdock.ledger.patience import patiently
-from crossdock.ledger.reference import ReferenceCache
 from crossdock.model.errors import CrossdockError
 from crossdock.model.facts import CancellationRequested, Fact, OrderPaid
-from crossdock.policy.resilience import BreakerPolicy, RetryRule, RetryTable
-from crossdock.prove.database import ProcessPool, SimulatedDatabase
-from crossdock.prove.direct import DirectConnection
+from crossdock.prove.database import ProcessPool
 from crossdock.prove.faults import DATABASE, ApiChanged, Plan, YesterdayAgain
-from crossdock.prove.history import Acknowledged, Deed, Held, History, Moment, Parked
-from crossdock.prove.partners import VERSION_GONE, SimulatedPartner, connect
-from crossdock.prove.processes import Process, Slot, keep_running, make_slot
-from crossdock.prove.systems import FEED, FEED_SECONDS, SYSTEMS, Warehouse, declare_all
-from crossdock.prove.trade import (
-    PLANTED_NAME,
-    PLANTED_TOKEN,
-    Business,
-    PlannedOrder,
-    PlannedReport,
-    encode,
-    place_master_data,
-)
-from crossdock.prove.virtual_time import EPOCH, VirtualLoop
+from crossdock.prove.history import Acknowledged, Deed, History, Parked
+from crossdock.prove.partners import VERSION_GONE
+from crossdock.prove.processes import Process, keep_running, make_slot
+from crossdock.prove.run import Run, run_api, run_worker
+from crossdock.prove.shelf_watch import ShelfWatch, begin_rival, collect_shelves
+from crossdock.prove.trade import PlannedOrder, PlannedReport, encode, place_master_data
+from crossdock.prove.virtual_time import EPOCH
 
-SLOTS: Final = ("api", "worker-a", "worker-b")
 SENDER_PATIENCE_SECONDS: Final = 5.0
 ATTEMPTS_MAX: Final = 200
 QUIET_LOOKS: Final = 3
@@ -62,111 +40,6 @@ REPLAYS: Final = 4
 REPLAY_SECONDS: Final = 3.0
 REPLAN_SECONDS: Final = 2.0
 """Then plans are made anew, and each time twice as long after it."""
-_RETRY: Final = RetryTable(
-    unavailable=RetryRule(base_seconds=0.2, cap_seconds=2), in_doubt=RetryRule(base_seconds=0.2, cap_seconds=2)
-)
-_BREAKER: Final = BreakerPolicy(failures_to_open=5, open_seconds=0.5, cap_seconds=3)
-
-
-@dataclass(frozen=True, slots=True)
-class Rhythm:
-    """How often somebody looks whether there is something to do, and when patience ends. `replans`: statements are
-    planned anew while the tables grow. `is_slow_alone`: a statement that commits by itself takes time like all commits,
-    so that orders come together meanwhile."""
-
-    idle_seconds: float = 0.6
-    feed_seconds: float = FEED_SECONDS
-    poll_seconds: float = 0.5
-    watch_seconds: float = 0.7
-    run_seconds_max: float = 150
-    housekeeping: Housekeeping = Housekeeping()  # noqa: RUF009 - frozen
-    replans: bool = False
-    is_slow_alone: bool = False
-
-
-class Changes(msgspec.Struct, frozen=True):
-    """What the database says of a commit."""
-
-    exposures: dict[str, Decimal] | None
-    stock: list[tuple[str, str, Decimal, Decimal]] | None
-    reservations: list[Held] | None
-    orders: list[tuple[int, str]] | None
-
-
-_CHANGES: Final = msgspec.json.Decoder(Changes)
-
-
-@dataclass(slots=True)
-class Run:
-    """One run: its parts and what is kept for the history."""
-
-    loop: VirtualLoop
-    seed: int
-    business: Business
-    plan: Plan
-    rhythm: Rhythm
-    connection: asyncpg.Connection[Any]
-    direct: DirectConnection
-    history: History
-    warehouse: Warehouse
-    partners: dict[str, SimulatedPartner]
-    connectors: Mapping[str, Connector]
-    slots: list[Slot]
-    intake: Intake | None = None
-    recorded: dict[tuple[str, str, str], Fact] = field(default_factory=dict)
-    placed: list[Arrival] = field(default_factory=list)
-    kept_by_nobody: list[asyncio.Future[Any]] = field(default_factory=list)
-    database: SimulatedDatabase = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.database = SimulatedDatabase(
-            self.connection, self.direct, self.loop, random.Random(f"{self.seed}/database"), self._observe,
-            is_slow_alone=self.rhythm.is_slow_alone,
-        )  # fmt: skip
-
-    def plans(self) -> PlanBook:
-        return PlanBook(self.business.policy.plans.by_name, self.business.channels, {"HAM": "wms", "BHX": "wms"})
-
-    def acceptor(self, clock: Clock) -> Acceptor:
-        return Acceptor(self.business.policy, self.plans(), ReferenceCache(), clock)
-
-    def host_time(self, host: str) -> datetime:
-        """What the clock of a host shows: that of a process, or the database's."""
-        now = self.loop.time()
-        jumps = [jump.seconds for jump in self.plan.jumps() if jump.host == host and jump.at_seconds <= now]
-        return self.loop.now() + timedelta(seconds=sum(jumps))
-
-    def connect(self, process: Process) -> list[OpenConnection]:
-        return connect(self.connectors, self.partners, process, {FEED: self.rhythm.feed_seconds})
-
-    def _observe(self, process: Process, raw: bytes) -> None:
-        changes = _CHANGES.decode(raw)
-        moment = Moment(
-            self.loop.now(), process.name, changes.exposures or {}, changes.stock or [], changes.reservations or [],
-            changes.orders or [],
-        )  # fmt: skip
-        if moment.exposures or moment.stock or moment.reservations or moment.orders:
-            self.history.moments.append(moment)
-
-
-def make_run(
-    loop: VirtualLoop, seed: int, business: Business, plan: Plan, connection: asyncpg.Connection[Any],
-    direct: DirectConnection, scenario: str, rhythm: Rhythm,
-) -> Run:  # fmt: skip
-    warehouse = Warehouse("wms", plan, loop, random.Random(f"{seed}/wms"), business.stock, business.pace)
-    partners: dict[str, SimulatedPartner] = {
-        name: warehouse if name == "wms" else SimulatedPartner(name, plan, loop, random.Random(f"{seed}/{name}"))
-        for name in (*SYSTEMS, *sorted(set(business.channels.values())))
-    }
-    history = History(
-        seed, scenario, limits={customer.code: customer.credit_limit for customer in business.customers},
-        planted=[PLANTED_TOKEN, PLANTED_NAME], prices=business.prices,
-    )  # fmt: skip
-    slots = [make_slot(name, loop, history.deeds, plan) for name in SLOTS]
-    connectors = declare_all(warehouse, sorted(set(business.channels.values())))
-    return Run(loop, seed, business, plan, rhythm, connection, direct, history, warehouse, partners, connectors, slots)
-
-
 async def play(run: Run) -> History:
     """Play the run to its end and collect its history."""
     await run.database.send(proof.empty_everything(run.connection))
@@ -214,6 +87,7 @@ def _everything_that_happens(run: Run, pool: Any) -> list[Coroutine[Any, Any, No
     happening.extend(_tell(run, report) for report in run.business.reports)
     happening.extend(_repeat(run, repetition) for repetition in run.plan.repetitions())
     happening.extend(_mend(run, pool, change) for change in run.plan.api_changes())
+    happening.extend(begin_rival(run, edit) for edit in run.plan.rival_edits())
     return happening
 
 
@@ -272,49 +146,13 @@ async def _mend(run: Run, pool: Any, change: ApiChanged) -> None:
         await control.replay_facts(now, "the person on duty", connection=change.partner, cause="payload_form")
 
 
-async def run_api(run: Run, process: Process) -> None:
-    pool: Any = ProcessPool(run.database, process)
-    now = await start_clock(run, process, pool)
-    async with present(pool, process.name, "api", now), Intake(pool, run.acceptor(now), now) as intake:
-        run.intake = intake
-        try:
-            await now.keep_following(pool)
-        finally:
-            run.intake = None
-
-
-async def start_clock(run: Run, process: Process, pool: Any) -> SharedClock:
-    """A process's clock as the product has it; what the database says of the time is simulated."""
-
-    async def read_time(_source: Any) -> datetime:
-        await process.reach()
-        return run.host_time(DATABASE)
-
-    return await patiently(lambda: open_clock(pool, Readings(time_of=read_time, monotonic=run.loop.time)))
-
-
-async def run_worker(run: Run, process: Process) -> None:
-    pool: Any = ProcessPool(run.database, process)
-    chance = random.Random(f"{run.seed}/{process.name}").random
-    plans = run.plans()
-    now = await start_clock(run, process, pool)
-    connections = run.connect(process)
-    recorder = Recorder(pool, plans, _RETRY, _BREAKER, now, chance)
-    runner = Runner(pool, connections, recorder, process.name, now, chance, run.rhythm.idle_seconds)
-    decider = Decider(pool, run.acceptor(now), plans, now)
-    poller = Poller(pool, connections, process.name, now, idle_seconds=run.rhythm.poll_seconds)
-    worker = Worker(
-        pool, decider, runner, poller, process.name, now, idle_seconds=run.rhythm.idle_seconds,
-        housekeeping=run.rhythm.housekeeping,
-    )  # fmt: skip
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(now.keep_following(pool))
-        tasks.create_task(worker.run())
-
-
 async def _send(run: Run, order: PlannedOrder) -> None:
     """A sender that does not give up: the same order under the same key until it is answered."""
     await asyncio.sleep(order.at_seconds)
+    if not run.is_placed(order):
+        return
+    if order.on_way_seconds:
+        await asyncio.sleep(order.on_way_seconds)
     raw = encode(order.placed)
     if order.is_pushed:
         number = order.placed.channel_number
@@ -362,6 +200,11 @@ async def _report(run: Run, order: PlannedOrder) -> None:
     for at, fact in sorted(moments, key=lambda item: item[0]):
         await asyncio.sleep(at - passed)
         passed = at
+        if not run.is_placed(order):
+            return
+        shelf = run.shelf_of(order.channel)
+        if shelf is not None and fact.kind == "order.cancellation_requested":
+            shelf.call_off(number)
         await _record(run, fact)
 
 
@@ -398,16 +241,18 @@ async def _keep(run: Run, intake: Intake, fact: Fact) -> None:
 async def _watch(run: Run, pool: Any, senders: list[asyncio.Task[None]]) -> None:
     """Look at the ledger as everybody could, until nothing is left to do."""
     quiet = 0
+    shelves = ShelfWatch(run)
     planned_at = REPLAN_SECONDS
     while run.loop.time() < run.rhythm.run_seconds_max and quiet < QUIET_LOOKS:
         await asyncio.sleep(run.rhythm.watch_seconds)
         async with pool.acquire() as connection:
             unfinished, kept = await proof.count_left(connection, run.warehouse.name)
+            shows_all = await shelves.look(connection)
             if run.rhythm.replans and run.loop.time() >= planned_at:
                 planned_at = run.loop.time() * 2
                 await proof.forget_plans(connection)
         is_told = kept == len(run.warehouse.told) and not run.warehouse.is_busy()
-        is_quiet = all(task.done() for task in senders) and not unfinished and is_told
+        is_quiet = all(task.done() for task in senders) and not unfinished and is_told and shows_all
         quiet = quiet + 1 if is_quiet else 0
 
 
@@ -434,7 +279,8 @@ async def _collect(run: Run) -> None:
     history.recorded_facts = sorted(set(run.recorded) | {
         (fact.connection, fact.kind, fact.business_key) for fact in run.warehouse.told
     })  # fmt: skip
-    for table in proof.TABLES:
+    collect_shelves(run)
+    for table in (*proof.TABLES, *(proof.STOCK_TABLES if run.business.shelves else ())):
         rows = await run.database.send(proof.read_table(run.connection, table))
         history.tables[table] = [{name: _plain(value) for name, value in row.items()} for row in rows]
     history.virtual_seconds = round(run.loop.time(), 6)

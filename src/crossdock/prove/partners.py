@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from crossdock.engine.ports import OpenConnection
-from crossdock.kit.connector import Call, Connector, Done, Feed, Operation
+from crossdock.kit.connector import Call, Connector, Done, Feed, Operation, StockLane
 from crossdock.model.errors import CrossdockError, InDoubt, Misconfigured, Unavailable
 from crossdock.prove.faults import ApiChanged, CallFault, MinuteLost, Plan
 from crossdock.prove.history import Deed, Effect
@@ -189,7 +189,9 @@ async def _find(client: Caller, call: Call) -> Done | None:
     return await client.partner.find(client.process, call)
 
 
-def declare(system: str, served: Mapping[str, Serve], feeds: tuple[Feed, ...] = ()) -> Connector:
+def declare(
+    system: str, served: Mapping[str, Serve], feeds: tuple[Feed, ...] = (), stock: StockLane | None = None
+) -> Connector:
     """A partner's declaration: every operation is probed when in doubt."""
 
     def performing(serve: Serve) -> Callable[[Caller, Call], Any]:
@@ -203,7 +205,7 @@ def declare(system: str, served: Mapping[str, Serve], feeds: tuple[Feed, ...] = 
                   timeout_seconds=TIMEOUT_SECONDS)
         for name, serve in served.items()
     )  # fmt: skip
-    return Connector(system, system, settings=dict, open=_nothing, operations=operations, feeds=feeds)
+    return Connector(system, system, settings=dict, open=_nothing, operations=operations, feeds=feeds, stock=stock)
 
 
 def connect(

@@ -21,7 +21,8 @@ from crossdock.prove.direct import DirectConnection
 from crossdock.prove.faults import FAULT_NAMES, Plan
 from crossdock.prove.figures import Figures
 from crossdock.prove.history import History
-from crossdock.prove.order_path import make_run, play
+from crossdock.prove.order_path import play
+from crossdock.prove.run import make_run
 from crossdock.prove.scenarios import ORDER_PATH, SCENARIOS, draw, rhythm_of
 from crossdock.prove.shrinking import leave_out
 from crossdock.prove.virtual_time import VirtualLoop

@@ -11,10 +11,11 @@ from typing import Final
 
 import msgspec
 
+from crossdock.engine.publisher import Pauses
 from crossdock.engine.worker import Housekeeping
-from crossdock.prove import business_day
-from crossdock.prove.faults import Fault, Outage, Plan, Reach, draw_plan
-from crossdock.prove.order_path import SLOTS, Rhythm
+from crossdock.prove import business_day, stock_told
+from crossdock.prove.faults import FAULT_NAMES, Fault, Outage, Plan, Reach, draw_plan
+from crossdock.prove.run import SLOTS, Rhythm
 from crossdock.prove.systems import SYSTEMS
 from crossdock.prove.trade import Business, draw_business, draw_rush
 
@@ -28,13 +29,15 @@ CALM: Final = Rhythm(
     ),
 )  # fmt: skip
 BUSINESS_DAY: Final = business_day.NAME
+STOCK_TOLD: Final = stock_told.NAME
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """`orders`: how many there are when nobody says. `rush`: the share of seeds that are one, and where somebody says
     how many orders (`sized_rush`). `always` draws what goes wrong whatever else does; `hour_seconds` is a column of the
-    report; with `has_hours` the day takes as long as it takes, however many orders it has."""
+    report; `kinds` are the faults that there may be, `more` draws those of its own; with `has_hours` the day takes as
+    long as it takes, however many orders it has."""
 
     title: str
     orders: tuple[int, int]
@@ -46,6 +49,8 @@ class Scenario:
     has_hours: bool = False
     rush: float = 0
     sized_rush: float = 0
+    kinds: frozenset[str] = frozenset(FAULT_NAMES)
+    more: Callable[[int, Business, Collection[str]], tuple[Fault, ...]] | None = None
 
 
 def _draw_outage(chance: random.Random) -> Outage:
@@ -73,6 +78,13 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         Reach(moments=40, seconds=business_day.at_hour(business_day.HOURS), pages=300, density=0.03),
         business_day.HOUR_SECONDS, has_hours=True,
     ),
+    STOCK_TOLD: Scenario(
+        "Four channels are told stock, each in its manner, while goods move, buyers buy and others write there "
+        "(simulated time).", (6, 16), stock_told.draw_told,
+        rhythm=dataclasses.replace(CALM, run_seconds_max=280, telling=Pauses((0.05, 0.3), (0.05, 0.8))),
+        reach=Reach(moments=4, seconds=stock_told.WINDOW_SECONDS, pages=20), kinds=stock_told.KINDS,
+        more=stock_told.draw_shelf_faults,
+    ),
 }  # fmt: skip
 
 
@@ -93,7 +105,10 @@ def draw(scenario: str, seed: int, wanted: Collection[str], size: int | None = N
         business = draw_rush(rush, business)
     partners = (*SYSTEMS, *sorted(set(business.channels.values())))
     reach = chosen.reach.stretch(_growth(chosen, size), size * 2 / sum(chosen.orders)) if size else chosen.reach
+    wanted = chosen.kinds.intersection(wanted)
     plan = draw_plan(seed, SLOTS, partners, orders, wanted, reach)
+    if chosen.more is not None:
+        plan = msgspec.structs.replace(plan, faults=(*plan.faults, *chosen.more(seed, business, wanted)))
     if chosen.always is not None:
         faults: tuple[Fault, ...] = (chosen.always(chance), *plan.faults)
         plan = msgspec.structs.replace(plan, faults=faults)

@@ -24,6 +24,8 @@ from crossdock.model.values import Quantity
 from crossdock.prove.faults import FeedFault, Plan
 from crossdock.prove.history import Dispatched, Effect
 from crossdock.prove.partners import Caller, Serve, SimulatedPartner, declare
+from crossdock.prove.shelves import declare_lane
+from crossdock.prove.stock_history import Telling
 from crossdock.prove.virtual_time import VirtualLoop
 
 DECLINED: Final = "tok_declined"
@@ -317,8 +319,16 @@ _CHANNEL: Final[Mapping[str, Serve]] = {
 }  # fmt: skip
 
 
-def declare_all(warehouse: Warehouse, channels: Sequence[str]) -> dict[str, Connector]:
-    """The connectors of all simulated systems and channels; the warehouse is polled."""
+def declare_all(
+    warehouse: Warehouse, channels: Sequence[str], shelves: Mapping[str, Telling] = MappingProxyType({})
+) -> dict[str, Connector]:
+    """The connectors of all simulated systems and channels; the warehouse is polled, shelves are told stock."""
     feeds = (Feed(FEED, read=_read_deliveries, interval_seconds=FEED_SECONDS, translate=warehouse.translate),)
     served = {**_SERVED, **dict.fromkeys(channels, _CHANNEL)}
-    return {name: declare(name, served[name], feeds if name == warehouse.name else ()) for name in served}
+    return {
+        name: declare(
+            name, served[name], feeds if name == warehouse.name else (),
+            declare_lane(shelves[name]) if name in shelves else None,
+        )
+        for name in served
+    }  # fmt: skip

@@ -21,6 +21,7 @@ from crossdock.model.stock import InventoryBalance
 from crossdock.model.values import Money, Quantity
 from crossdock.policy.plans import Plan, PlannedStep, Plans
 from crossdock.policy.policy import ChannelPolicy, Location, Policy, Sourcing
+from crossdock.prove.stock_history import Telling
 from crossdock.prove.systems import DECLINED, Pace
 from crossdock.prove.virtual_time import EPOCH
 
@@ -83,6 +84,8 @@ class PlannedOrder:
     channel: str = SHOP
     is_pushed: bool = False
     """The channel tells it as a message, and nobody waits for our answer."""
+    on_way_seconds: float = 0.0
+    """So long after its buyer placed it, it comes to us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,8 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Business:
-    """`channels` says which system is behind which channel. `prices`: from when on (simulated seconds) a SKU costs an
-    account what."""
+    """`channels` says which system is behind which channel, `shelves` which of these are told stock, and how.
+    `prices`: from when on (simulated seconds) a SKU costs an account what."""
 
     policy: Policy
     products: tuple[Product, ...]
@@ -117,6 +120,7 @@ class Business:
     reports: tuple[PlannedReport, ...] = ()
     receipts: tuple[Receipt, ...] = ()
     prices: dict[str, tuple[tuple[float, Decimal], ...]] = field(default_factory=dict)
+    shelves: dict[str, Telling] = field(default_factory=dict)
 
 
 def make_policy(version: str = "proof", plans: Sequence[Plan] = (CARD, TERMS), **channel: Any) -> Policy:

@@ -22,7 +22,7 @@ from crossdock.ledger import steps as ledger_steps
 from crossdock.ledger import stock as ledger_stock
 from crossdock.model.errors import InDoubt, Unavailable
 from crossdock.model.values import part_amount, rounded
-from crossdock.prove import order_path
+from crossdock.prove import run as proof_run
 from crossdock.prove.scenarios import BUSINESS_DAY, ORDER_PATH, RUSH
 from crossdock.rules import accept, fulfil, outcome, plan, price
 from crossdock.rules.book import Book
@@ -298,13 +298,13 @@ class _HostClock(SharedClock):
 
 
 def _go_by_the_hosts_clock(patch: Patch) -> None:
-    real = order_path.start_clock
+    real = proof_run.start_clock
 
     async def trusting(run: Any, process: Any, pool: Any) -> Any:
         await real(run, process, pool)
         return _HostClock(lambda: run.host_time(process.slot.name), run.loop.time)
 
-    patch.setattr(order_path, "start_clock", trusting)
+    patch.setattr(proof_run, "start_clock", trusting)
 
 
 def _go_on_after_silence(patch: Patch) -> None:

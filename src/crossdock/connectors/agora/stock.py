@@ -35,7 +35,8 @@ def level_body(figure: StockFigure) -> dict[str, Any]:
 
 
 async def publish(session: HttpSession, figures: Sequence[StockFigure]) -> Sequence[Shown]:
-    """What was answered before the marketplace stopped answering counts; the error is raised when nothing was."""
+    """What was answered before the marketplace stopped answering counts. When nothing was, an error is raised: the one
+    that asks for the longest wait."""
     turn = asyncio.Semaphore(CALLS_AT_ONCE)
     failed: list[CrossdockError] = []
     rest: list[Shown] = []
@@ -48,14 +49,18 @@ async def publish(session: HttpSession, figures: Sequence[StockFigure]) -> Seque
                 return await _place(session, figure)
             except CrossdockError as error:
                 failed.append(error)
-                wait = error.retry_after_seconds if isinstance(error, Unavailable) else None
-                rest.append(Shown(figure.sku, error.code, error.message, wait or 0.0))
+                rest.append(Shown(figure.sku, error.code, error.message, _asked_seconds(error)))
                 return None
 
     answers = [shown for shown in await asyncio.gather(*(place(figure) for figure in figures)) if shown is not None]
     if failed and not answers:
-        raise failed[0]
+        raise max(failed, key=_asked_seconds)
     return [*answers, *rest]
+
+
+def _asked_seconds(error: CrossdockError) -> float:
+    """How long the marketplace asked to be left alone."""
+    return (error.retry_after_seconds or 0.0) if isinstance(error, Unavailable) else 0.0
 
 
 async def _place(session: HttpSession, figure: StockFigure) -> Shown:

@@ -7,7 +7,7 @@ SELECT p.sku, p.unit, p.wanted, p.acknowledged, p.previous,
        CASE WHEN p.wanted_version > p.acknowledged_version THEN extract(epoch FROM $3::timestamptz - p.wanted_at) END
            AS waiting_seconds,
        CASE WHEN p.parked THEN coalesce(p.error_code, 'parked') ELSE '' END AS parked, p.feed IS NOT NULL AS fed,
-       coalesce(p.acknowledged_at, '-infinity') AS acknowledged_at, r.body AS product, coalesce(v.per_day, 0) AS per_day,
+       p.acknowledged_at, r.body AS product, coalesce(v.per_day, 0) AS per_day,
        coalesce((
            SELECT sum(w.quantity)
            FROM (

@@ -112,3 +112,23 @@ SELECT (SELECT count(*) FROM facts WHERE state IN ('waiting', 'untranslated'))
      + (SELECT count(*) FROM steps WHERE state IN ('waiting', 'ready', 'sending', 'in_doubt')) AS unfinished,
        (SELECT count(DISTINCT (kind, business_key)) FROM facts
         WHERE connection = $1 AND kind <> 'arrival.untranslated') AS kept;
+
+-- name: count_untold
+-- What channels still have to be told, or what is looked into: changes to count, figures that are due or in a feed, drift.
+SELECT (SELECT count(*) FROM stock_changes)
+     + (SELECT count(*) FROM publications WHERE wanted_version > acknowledged_version AND NOT parked OR feed IS NOT NULL)
+     + (SELECT count(*) FROM stock_drift WHERE state IN ('suspect', 'open', 'repairing'));
+
+-- name: publications
+-- What channels were told.
+SELECT channel, sku, unit, wanted, wanted_version, acknowledged, acknowledged_version, previous, parked, attempt, feed,
+       error_code FROM publications ORDER BY channel, sku;
+
+-- name: stock_drift
+-- What was found to differ.
+SELECT side, counterpart, sku, location, expected, found, cause, state, found_at, ended_at, tries
+FROM stock_drift ORDER BY drift_id;
+
+-- name: publication_lanes
+-- Who tells which channel, and how that goes.
+SELECT channel, leased_by, feed, failures, last_error FROM publication_lanes ORDER BY channel;

@@ -60,7 +60,8 @@ FROM (
     -- Rows are locked in one order everywhere.
     SELECT q.channel, q.sku FROM unnest($1::text[], $2::text[]) AS a (channel, sku)
     JOIN publications q ON q.channel = a.channel AND q.sku = a.sku
-    WHERE q.computed_at < $3 ORDER BY q.channel, q.sku FOR UPDATE OF q
+    -- But for those that were counted in this round. Another's clock may have been a little ahead.
+    WHERE q.computed_at <> $3 ORDER BY q.channel, q.sku FOR UPDATE OF q
 ) AS a
 WHERE p.channel = a.channel AND p.sku = a.sku
 RETURNING p.channel;
@@ -105,7 +106,7 @@ UPDATE publication_lanes l SET leased_by = $2, leased_until = $3
 WHERE l.channel = $1
   AND (l.leased_by = $2 OR l.leased_until IS NULL OR l.leased_until < $4
        OR NOT EXISTS (SELECT FROM processes p WHERE p.process = l.leased_by AND p.seen_at > $5))
-RETURNING l.feed, l.feed_sent_at, l.failures, l.slice;
+RETURNING l.feed, l.feed_sent_at, l.failures, l.slice, nullif(l.blocked_until, '-infinity') AS rests_until;
 
 -- name: give_lane_back
 -- A clean stop.
@@ -145,23 +146,35 @@ WITH lane AS (
     UPDATE publication_lanes l
     SET tokens = room.tokens - CASE WHEN $7::boolean THEN (SELECT count(*) FROM picked) ELSE 1 END, refilled_at = $3,
         leased_until = $8
-    FROM room WHERE l.channel = $1 AND EXISTS (SELECT FROM picked)
+    FROM room WHERE l.channel = $1 AND l.leased_by = $2 AND EXISTS (SELECT FROM picked)
+    RETURNING l.channel
+), alive AS (
+    -- Who claims lives: one that had stood still may not have given a sign of life yet, and nobody else must tell the
+    -- channel what it tells now.
+    UPDATE processes SET seen_at = $3
+    WHERE process = $2 AND seen_at < $3::timestamptz - interval '1 second' AND EXISTS (SELECT FROM charged)
 )
 SELECT sku, unit, wanted, promise_on, wanted_version, computed_at, nullif(owner_at, 'infinity') AS owner_at, attempt,
        urgency
-FROM picked ORDER BY place, urgency DESC;
+FROM picked WHERE EXISTS (SELECT FROM charged) ORDER BY place, urgency DESC;
 
 -- name: acknowledge_figures
 -- The channel shows these figures. A newer one that was counted meanwhile stays due, as of the moment of the claim. How
--- long it took from the owners' commits is counted by doubling buckets of milliseconds.
-WITH counted AS (
+-- long it took from the owners' commits is counted by doubling buckets of milliseconds. `previous` is what it showed
+-- before, also where the same figure is told again. Where another ($7 has lost the lane) may have told something newer
+-- meanwhile, and this arrived after it, it is told again.
+WITH overtaken AS (
+    INSERT INTO stock_changes (sku, owner_at, channel)
+    SELECT sku, 'infinity', $1 FROM json_to_recordset($2::json) AS d (sku text)
+    WHERE NOT EXISTS (SELECT FROM publication_lanes WHERE channel = $1 AND leased_by = $7)
+), counted AS (
     INSERT INTO stock_latency AS l (channel, minute, bucket, count)
     SELECT $1, date_trunc('minute', $3::timestamptz), bucket, count
     FROM unnest($5::smallint[], $6::bigint[]) AS b (bucket, count)
     ON CONFLICT (channel, minute, bucket) DO UPDATE SET count = l.count + EXCLUDED.count
 )
 UPDATE publications p
-SET previous = p.acknowledged, acknowledged = d.figure, acknowledged_version = d.version, acknowledged_at = $3,
+SET previous = CASE WHEN p.acknowledged = d.figure THEN p.previous ELSE p.acknowledged END, acknowledged = d.figure, acknowledged_version = d.version, acknowledged_at = $3,
     sent_version = d.version, feed = NULL, sent = NULL, attempt = 0, error_code = NULL, error_message = NULL,
     due_at = '-infinity', exposed = CASE WHEN p.wanted_version > d.version THEN p.exposed ELSE p.wanted_base END,
     owner_at = CASE WHEN p.wanted_version > d.version THEN $4::timestamptz ELSE p.owner_at END,
@@ -174,15 +187,22 @@ FROM (
 ) AS d
 WHERE p.channel = $1 AND p.sku = d.sku AND p.acknowledged_version < d.version;
 
+-- name: tell_overtaken
+-- Nobody knows what became of these, and worker $3 has lost the lane: they may have come to lie over something newer.
+INSERT INTO stock_changes (sku, owner_at, channel)
+SELECT sku, 'infinity', $1 FROM unnest($2::text[]) AS d (sku)
+WHERE NOT EXISTS (SELECT FROM publication_lanes WHERE channel = $1 AND leased_by = $3);
+
 -- name: refuse_figures
--- The channel did not take these.
+-- The channel did not take these. What it took since, of a newer figure, stands.
 UPDATE publications p
 SET attempt = p.attempt + 1, error_code = d.code, error_message = d.message, due_at = d.due_at, parked = d.parked,
     feed = NULL, sent = NULL
 FROM (
     SELECT q.sku, d.code, d.message, d.due_at, d.parked
-    FROM json_to_recordset($2::json) AS d (sku text, code text, message text, due_at timestamptz, parked boolean)
-    JOIN publications q ON q.channel = $1 AND q.sku = d.sku
+    FROM json_to_recordset($2::json) AS d (sku text, version bigint, code text, message text, due_at timestamptz,
+                                           parked boolean)
+    JOIN publications q ON q.channel = $1 AND q.sku = d.sku AND q.acknowledged_version < d.version
     ORDER BY q.sku FOR UPDATE OF q
 ) AS d
 WHERE p.channel = $1 AND p.sku = d.sku;
