@@ -26,7 +26,6 @@ from crossdock.ledger import steps as ledger
 from crossdock.ledger.facts import expire_early
 
 IDLE_SECONDS: Final = 0.05
-RECONCILE_SECONDS: Final = 2.0
 SWEEP_SECONDS: Final = 60.0
 _log: Final = structlog.get_logger("crossdock.engine.worker")
 
@@ -40,6 +39,7 @@ class Housekeeping:
     stock_holds_seconds: float = 1.0
     mended_seconds: float = 1.0
     watch_seconds: float = 2.0
+    reconcile_seconds: float = 2.0
 
 
 class Worker:
@@ -120,7 +120,7 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - orders go on
                 _log.error("reconcile_failed", error=repr(error))
 
-        await self._repeat(survive, RECONCILE_SECONDS)
+        await self._repeat(survive, self._housekeeping.reconcile_seconds)
 
     async def _appear(self) -> None:
         """Be known as alive before anything is claimed: what a stranger holds counts as lost."""

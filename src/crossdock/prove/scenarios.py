@@ -81,7 +81,10 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     STOCK_TOLD: Scenario(
         "Four channels are told stock, each in its manner, while goods move, buyers buy and others write there "
         "(simulated time).", (6, 16), stock_told.draw_told,
-        rhythm=dataclasses.replace(CALM, run_seconds_max=280, telling=Pauses((0.05, 0.3), (0.05, 0.8))),
+        rhythm=dataclasses.replace(
+            CALM, run_seconds_max=280, telling=Pauses((0.1, 0.6), (0.1, 1.2)),
+            housekeeping=dataclasses.replace(CALM.housekeeping, reconcile_seconds=5.0),
+        ),
         reach=Reach(moments=4, seconds=stock_told.WINDOW_SECONDS, pages=20), kinds=stock_told.KINDS,
         more=stock_told.draw_shelf_faults,
     ),

@@ -107,13 +107,12 @@ class ShelfChannel(SimulatedPartner):
     async def publish(self, process: Process, figures: Sequence[StockFigure]) -> Sequence[Shown] | Submitted:
         if self.telling.manner == "singly":
             return await self._publish_singly(process, figures)
-        asked_at = self.loop.time()
         if self.telling.manner == "feeds":
             return await self._knock(
-                process, "publish", len(figures), lambda fault: self._take_feed(figures, fault, asked_at)
+                process, "publish", len(figures), lambda knock: self._take_feed(figures, knock)
             )
         shown = await self._knock(
-            process, "publish", len(figures), lambda fault: self._take(figures, fault, asked_at)
+            process, "publish", len(figures), lambda knock: self._take(figures, knock)
         )
         if self.telling.manner == "answers":
             return shown
@@ -132,11 +131,10 @@ class ShelfChannel(SimulatedPartner):
         """What was answered before the channel stopped answering counts; the error is raised when nothing was."""
         failed: list[CrossdockError] = []
         rest: list[Shown] = []
-        asked_at = self.loop.time()
 
         async def place(figure: StockFigure) -> Shown | None:
             try:
-                shown = await self._knock(process, "publish", 1, lambda fault: self._take([figure], fault, asked_at))
+                shown = await self._knock(process, "publish", 1, lambda knock: self._take([figure], knock))
             except CrossdockError as error:
                 failed.append(error)
                 rest.append(Shown(figure.sku, error.code, error.message, _asked_seconds(error)))
@@ -149,7 +147,7 @@ class ShelfChannel(SimulatedPartner):
         return [*answers, *rest]
 
     async def _knock(
-        self, process: Process, kind: Kind, items: int, serve: Callable[[str], Answer]
+        self, process: Process, kind: Kind, items: int, serve: Callable[[Knock], Answer]
     ) -> Answer:
         knock = Knock(self.name, process.name, kind, items, round(self.loop.time(), 6), self._next_door_fault(kind))
         self.knocks.append(knock)
@@ -158,7 +156,7 @@ class ShelfChannel(SimulatedPartner):
         coming.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(coming)
 
-    async def _let_in(self, process: Process, knock: Knock, serve: Callable[[str], Answer]) -> Answer:
+    async def _let_in(self, process: Process, knock: Knock, serve: Callable[[Knock], Answer]) -> Answer:
         await process.stand_still()
         await process.reach()
         await self._travel()
@@ -170,7 +168,7 @@ class ShelfChannel(SimulatedPartner):
         knock.arrived_at_seconds = round(self.loop.time(), 6)
         if fault == "slow":
             await asyncio.sleep(TIMEOUT_SECONDS + LATE_SECONDS)
-        answer = None if fault in ("too_many", "unavailable") else serve(fault)
+        answer = None if fault in ("too_many", "unavailable") else serve(knock)
         await self._travel()
         await process.stand_still()
         await process.reach()
@@ -197,7 +195,8 @@ class ShelfChannel(SimulatedPartner):
         self.note(found.kind, f"at its stock door, call {found.number} ({kind})")
         return found.kind
 
-    def _take(self, figures: Sequence[StockFigure], fault: str, asked_at: float) -> list[Shown]:
+    def _take(self, figures: Sequence[StockFigure], knock: Knock) -> list[Shown]:
+        fault, asked_at = knock.fault, knock.asked_at_seconds
         answers = []
         for figure in figures:
             if fault == "refused_items" and self.chance.random() < REFUSED_SHARE:
@@ -215,18 +214,17 @@ class ShelfChannel(SimulatedPartner):
         for figure in figures:
             self._show(figure, asked_at, again=True)
 
-    def _take_feed(self, figures: Sequence[StockFigure], fault: str, asked_at: float) -> Submitted:
+    def _take_feed(self, figures: Sequence[StockFigure], knock: Knock) -> Submitted:
         feed = f"{self.name}-{len(self._feeds) + 1}"
         self._feeds[feed] = None
-        seconds = self.chance.uniform(0.3, 3) + (self.chance.uniform(4, 12) if fault == "late_feed" else 0)
-        self.begin_work(self._work_on(feed, figures, fault, asked_at, seconds))
+        seconds = self.chance.uniform(0.3, 3) + (self.chance.uniform(4, 12) if knock.fault == "late_feed" else 0)
+        self.begin_work(self._work_on(feed, figures, knock, seconds))
         return Submitted(feed)
 
-    async def _work_on(
-        self, feed: str, figures: Sequence[StockFigure], fault: str, asked_at: float, seconds: float
-    ) -> None:
+    async def _work_on(self, feed: str, figures: Sequence[StockFigure], knock: Knock, seconds: float) -> None:
+        knock.worked_until_seconds = round(self.loop.time() + seconds, 6)
         await asyncio.sleep(seconds)
-        self._feeds[feed] = self._take(figures, fault, asked_at)
+        self._feeds[feed] = self._take(figures, knock)
 
     def _outcome(self, feed: str) -> list[Shown] | None:
         if feed not in self._feeds:
@@ -242,7 +240,7 @@ class ShelfChannel(SimulatedPartner):
             self.shelf[figure.sku] = left
         self.written.append(Written(
             round(self.loop.time(), 6), self.name, figure.sku, "seller", shown, figure.quantity, figure.version,
-            figure.as_of, round(asked_at, 6), is_dropped, again,
+            figure.as_of, asked_at, is_dropped, again,
         ))  # fmt: skip
 
     def _lay(self, sku: str, shown: Decimal, by: Literal["buyer", "rival"]) -> None:

@@ -97,8 +97,7 @@ def nothing_waits_for_ever(history: StockHistory) -> Found:
         seconds = one.until_seconds - one.from_seconds
         seconds -= _away(history, one.channel, one.from_seconds - REACHED_SECONDS, one.until_seconds)
         is_own = any(
-            other.by == "rival" or other.dropped or other.again or other.at_seconds - other.asked_at_seconds > 1
-            for other in history.written
+            _is_no_doing_of_ours(other) for other in history.written
             if (other.channel, other.sku) == (one.channel, one.sku)
             and one.from_seconds - 5 <= other.at_seconds <= one.until_seconds
         )
@@ -141,6 +140,27 @@ def one_worker_tells_a_channel(history: StockHistory) -> Found:
             last = {one.worker: one.asked_at_seconds}
 
 
+def a_feed_is_waited_for(history: StockHistory) -> Found:
+    """While a channel works on a feed whose number we have, it is sent no other."""
+    cuts = [deed.at_seconds for deed in history.deeds if deed.nemesis == "cut"]
+    for channel in history.tellings:
+        known: Knock | None = None
+        for one in history.knocks:
+            if one.channel != channel or one.kind != "publish":
+                continue
+            is_early = known is not None and known.worker == one.worker and one.asked_at_seconds < _worked_until(known)
+            # Who lost the database meanwhile may not have kept the number.
+            if known is not None and is_early and not any(
+                (known.ended_at_seconds or 0) - 1 <= at <= one.asked_at_seconds for at in cuts
+            ):
+                yield channel, f"was sent a feed at {one.asked_at_seconds}, it works until {_worked_until(known)}"
+            known = one if one.worked_until_seconds is not None and not one.fault else known
+
+
+def _worked_until(knock: Knock) -> float:
+    return knock.worked_until_seconds or 0.0
+
+
 def nothing_fails_unforeseen(history: StockHistory) -> Found:
     """No lane, planner, watch or comparison met an error that nobody had thought of."""
     for line in history.spoken:
@@ -156,6 +176,12 @@ def _by_shelf(history: StockHistory) -> dict[tuple[str, str], list[Written]]:
     for one in history.written:
         found[one.channel, one.sku].append(one)
     return found
+
+
+def _is_no_doing_of_ours(one: Written) -> bool:
+    """A rival's, a silent drop, or a figure that the wire or the channel brought twice or late."""
+    is_late = one.by == "seller" and one.at_seconds - one.asked_at_seconds > 1
+    return one.by == "rival" or one.dropped or one.again or is_late
 
 
 def _differs(older: Written, told: Sequence[Written], newest: int) -> bool:
@@ -184,11 +210,7 @@ def _paced(channel: str, telling: Telling, knocks: Sequence[Knock], history: Sto
 def _causes(history: StockHistory, channel: str, before: Sequence[Written], found_at: float) -> set[str]:
     """What the channel's log may be called, by what it last did by itself. A rival whose figure happens to be the one
     before passes for a drop, and whole packs of it for another unit; so does what came twice or late."""
-    own = [
-        one for one in before
-        if one.at_seconds > found_at - FOUND_SECONDS
-        and (one.by == "rival" or one.dropped or one.again or one.at_seconds - one.asked_at_seconds > 1)
-    ]  # fmt: skip
+    own = [one for one in before if one.at_seconds > found_at - FOUND_SECONDS and _is_no_doing_of_ours(one)]
     causes: set[str] = set()
     for one in own:
         causes |= {"rival_writer", "unit"} if one.by == "rival" else {"dropped", "unit"}
@@ -205,5 +227,6 @@ def _causes(history: StockHistory, channel: str, before: Sequence[Written], foun
 
 STOCK_CHECKERS: Final[tuple[Callable[[StockHistory], Found], ...]] = (
     shelves_show_what_there_is, nothing_older_stays_on_top, a_channel_that_was_away_gets_the_present, limits_are_kept,
-    nothing_waits_for_ever, differences_have_their_cause, one_worker_tells_a_channel, nothing_fails_unforeseen,
+    nothing_waits_for_ever, differences_have_their_cause, one_worker_tells_a_channel, a_feed_is_waited_for,
+    nothing_fails_unforeseen,
 )  # fmt: skip

@@ -42,7 +42,8 @@ class Written(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Knock(msgspec.Struct, omit_defaults=True):
-    """A call at a channel's stock door. `waits_until_seconds`: it was answered that nobody should come before."""
+    """A call at a channel's stock door. `waits_until_seconds`: it was answered that nobody should come before.
+    `worked_until_seconds`: so long it worked on the feed."""
 
     channel: str
     worker: str
@@ -53,6 +54,7 @@ class Knock(msgspec.Struct, omit_defaults=True):
     arrived_at_seconds: float | None = None
     ended_at_seconds: float | None = None
     waits_until_seconds: float | None = None
+    worked_until_seconds: float | None = None
 
 
 class Excess(msgspec.Struct, frozen=True):

@@ -23,11 +23,12 @@ from crossdock.ledger import stock as ledger_stock
 from crossdock.model.errors import InDoubt, Unavailable
 from crossdock.model.values import part_amount, rounded
 from crossdock.prove import run as proof_run
-from crossdock.prove.scenarios import BUSINESS_DAY, ORDER_PATH, RUSH
+from crossdock.prove.scenarios import BUSINESS_DAY, ORDER_PATH, RUSH, STOCK_TOLD
 from crossdock.rules import accept, fulfil, outcome, plan, price
 from crossdock.rules.book import Book
 from crossdock.rules.kits import spread
 from crossdock.rules.retry import Move, next_move
+from tests.integration.prove.stock_mutations import STOCK_MUTATIONS
 
 Patch = pytest.MonkeyPatch
 SEED_ORDERS = 40
@@ -392,4 +393,6 @@ MUTATIONS = [
 ] + [
     Mutation(plant.__name__.strip("_"), plant, BUSINESS_DAY, DAY_ORDERS)
     for plant in (_miss_new_prices, _begin_prices_too_early, _sell_beyond_the_limit)
+] + [
+    Mutation(plant.__name__.strip("_"), plant, STOCK_TOLD) for plant in STOCK_MUTATIONS
 ]  # fmt: skip
