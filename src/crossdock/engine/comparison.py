@@ -63,9 +63,13 @@ class ChannelComparison:
         self._late_after = late_after(calls_per_second)
         self._next_at: datetime | None = None
 
+    def is_due(self, now: datetime) -> bool:
+        """Whether the budget has a call."""
+        return self._calls > 0 and (self._next_at is None or now >= self._next_at)
+
     async def look(self, slice_end: str, now: datetime, read_back: ReadBack) -> str | None:
         """One call to the channel, if the budget has one; returns how far the slices came, None without a look."""
-        if self._calls <= 0 or (self._next_at is not None and now < self._next_at):
+        if not self.is_due(now):
             return None
         self._next_at = now + timedelta(seconds=60 / self._calls)
         async with self._pool.acquire() as connection:

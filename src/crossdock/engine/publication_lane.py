@@ -159,6 +159,10 @@ class PublicationLane:
         half = self._lease_for / 2
         if self._lane is not None and self._leased_until is not None and self._clock() < self._leased_until - half:
             return self._lane
+        return await self._renew()
+
+    async def _renew(self) -> LeasedLane | None:
+        """Ask whether the lane is still ours, as after a pause it may not be. Who claims figures learns it so."""
         async with self._pool.acquire() as connection:
             await in_step(self._clock, connection)
             now = self._clock()
@@ -200,6 +204,9 @@ class PublicationLane:
         async with self._pool.acquire() as connection:
             if not await partner_answers(connection, self._partner.name, now):
                 return False
+        # Last, so that nothing that takes long comes between this and the call.
+        if await self._renew() is None or self._rests(self._clock()):
+            return False
         forgotten = lane.feed_sent_at is not None and now - lane.feed_sent_at > FEED_FORGOTTEN_AFTER
         try:
             if self._declared.collect is None:
@@ -308,7 +315,7 @@ class PublicationLane:
 
     async def _compare(self, lane: LeasedLane, now: datetime) -> None:
         """Hold a slice of what the channel shows against what it was told."""
-        if self._rests(now):
+        if not self._comparison.is_due(now) or await self._renew() is None or self._rests(now):
             return
         reached = await self._comparison.look(lane.slice, now, self._read_back)
         if reached is None or reached == lane.slice:

@@ -159,8 +159,12 @@ class ShelfChannel(SimulatedPartner):
     async def _let_in(self, process: Process, knock: Knock, serve: Callable[[Knock], Answer]) -> Answer:
         await process.stand_still()
         await process.reach()
+        stood_still = self.loop.time() > knock.asked_at_seconds + 1
         await self._travel()
         fault, is_read = knock.fault, knock.kind != "publish"
+        if stood_still and not process.alive and not self.telling.is_compared:
+            # It died in the moment in which it went on: that it sent something old, only reading back can find.
+            await process.reach()
         if fault == "outage":
             raise Unavailable("partner_unreachable", "The partner cannot be reached.")
         if fault == "lose_request":

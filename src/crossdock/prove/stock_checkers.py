@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from crossdock.prove.history import Found
+from crossdock.prove.partners import TIMEOUT_SECONDS
 from crossdock.prove.stock_history import Knock, StockHistory, Telling, Written
 from crossdock.prove.virtual_time import EPOCH
 
@@ -119,7 +120,9 @@ def differences_have_their_cause(history: StockHistory) -> Found:
         if row["side"] != "channel":
             continue
         found_at = (row["found_at"] - EPOCH).total_seconds()
-        before = [one for one in shelves.get((row["counterpart"], row["sku"]), ()) if one.at_seconds <= found_at]
+        # It is dated by the moment before the channel was asked.
+        seen_at = found_at + TIMEOUT_SECONDS
+        before = [one for one in shelves.get((row["counterpart"], row["sku"]), ()) if one.at_seconds <= seen_at]
         causes = _causes(history, row["counterpart"], before, found_at)
         if row["cause"] not in causes:
             yield subject, f"is noted as {row['cause']} at {found_at:.3f}, the channel's log says {sorted(causes)}"
@@ -208,13 +211,13 @@ def _paced(channel: str, telling: Telling, knocks: Sequence[Knock], history: Sto
 
 
 def _causes(history: StockHistory, channel: str, before: Sequence[Written], found_at: float) -> set[str]:
-    """What the channel's log may be called, by what it last did by itself. A rival whose figure happens to be the one
-    before passes for a drop, and whole packs of it for another unit; so does what came twice or late."""
+    """What the channel's log may be called, by what it last did by itself. A rival whose figure may be the one before,
+    less what was sold, passes for a drop, and whole packs of it for another unit; so does what came twice or late."""
     own = [one for one in before if one.at_seconds > found_at - FOUND_SECONDS and _is_no_doing_of_ours(one)]
     causes: set[str] = set()
     for one in own:
         causes |= {"rival_writer", "unit"} if one.by == "rival" else {"dropped", "unit"}
-        if one.by == "rival" and any(other.figure == one.shown for other in before):
+        if one.by == "rival" and any(other.figure >= one.shown for other in before if other.by == "seller"):
             causes.add("dropped")
     drops = [one for one in own if one.by != "rival"]
     if len(drops) > 1 or (drops and any(one.by == "buyer" for one in before)):

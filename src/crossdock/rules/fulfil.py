@@ -195,7 +195,7 @@ def decide_cancellation(
         )
     # A release that is under way counts as handed over: its end is seen by decide_done, which then undoes it.
     handed_over = {
-        view.name.removeprefix("wms.release:").split("#")[0] for view in steps
+        _warehouse_of(view.name) for view in steps
         if view.operation == "wms.release" and view.state not in ("cancelled", "failed", *NOT_BEGUN)
     }  # fmt: skip
     dropped = tuple(view.name for view in steps if view.state in NOT_BEGUN)
@@ -206,7 +206,11 @@ def decide_cancellation(
         # Part of it has left, or may be leaving: the sale, the payment and the channel's order stand until every
         # warehouse has said what it could call back.
         undo = tuple(step for step in plan_compensation(steps, request.reason) if step.operation == "wms.cancel")
-        dropped = tuple(name for name in dropped if name.startswith("wms.release"))
+        # A further round to a warehouse that has goods of it already goes out and is called back: what was given to
+        # that round is known by nothing else, and would stay reserved.
+        dropped = tuple(
+            name for name in dropped if name.startswith("wms.release") and _warehouse_of(name) not in handed_over
+        )
     else:
         undo = plan_compensation(steps, request.reason)
     event = EventDraft("CancellationRequested", {"reason": request.reason})
@@ -220,6 +224,11 @@ def decide_cancellation(
         closed, progress=msgspec.structs.replace(closed.progress, state=state, hold=hold),
         events=(event, *closed.events), steps=undo, cancel_steps=dropped,
     )  # fmt: skip
+
+
+def _warehouse_of(release: str) -> str:
+    """The warehouse that a release goes to, by the step's name."""
+    return release.removeprefix("wms.release:").split("#")[0]
 
 
 def cancel_lines(order: Order, progress: OrderProgress, except_at: set[str] | frozenset[str]) -> Decision:

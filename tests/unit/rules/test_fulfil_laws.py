@@ -225,6 +225,17 @@ def test_what_supply_gave_is_given_back_when_the_order_is_cancelled() -> None:
     assert settled_lines(found) == ["1"]
 
 
+def test_a_further_round_to_a_warehouse_that_has_goods_of_the_order_goes_out_and_is_called_back() -> None:
+    """Found by stock-told: what had come short and was given anew stayed reserved for ever, its release was dropped."""
+    order, progress = supplied_at_ham()
+    steps = (view("wms.release:HAM"), view("wms.release:HAM#2", "ready"))
+    found = decide_cancellation(order, progress, steps, REGRET)
+    assert found.cancel_steps == ()
+    assert [draft.name for draft in found.steps] == ["wms.cancel:HAM"]
+    ended = decide_done(order, found.progress, view("wms.release:HAM#2"), b"{}", b"{}", "I-2", (), NOW)
+    assert [draft.name for draft in ended.steps] == ["wms.cancel:HAM#2"]
+
+
 def test_what_a_later_round_handed_over_stands_until_the_warehouse_has_said() -> None:
     order, progress = supplied_at_ham()
     found = decide_cancellation(order, progress, (view("wms.release:HAM#2"),), REGRET)

@@ -101,12 +101,18 @@ WHERE parked AND channel = ANY ($1::text[]) AND ($2::text IS NULL OR error_code 
   AND ($3::text IS NULL OR sku = $3) RETURNING sku;
 
 -- name: lease_lane
--- One worker at a time tells a channel; a silent holder is replaced.
-UPDATE publication_lanes l SET leased_by = $2, leased_until = $3
-WHERE l.channel = $1
-  AND (l.leased_by = $2 OR l.leased_until IS NULL OR l.leased_until < $4
-       OR NOT EXISTS (SELECT FROM processes p WHERE p.process = l.leased_by AND p.seen_at > $5))
-RETURNING l.feed, l.feed_sent_at, l.failures, l.slice, nullif(l.blocked_until, '-infinity') AS rests_until;
+-- One worker at a time tells a channel; a silent holder is replaced. Who holds it lives, as one who claims.
+WITH leased AS (
+    UPDATE publication_lanes l SET leased_by = $2, leased_until = $3
+    WHERE l.channel = $1
+      AND (l.leased_by = $2 OR l.leased_until IS NULL OR l.leased_until < $4
+           OR NOT EXISTS (SELECT FROM processes p WHERE p.process = l.leased_by AND p.seen_at > $5))
+    RETURNING l.feed, l.feed_sent_at, l.failures, l.slice, nullif(l.blocked_until, '-infinity') AS rests_until
+), alive AS (
+    UPDATE processes SET seen_at = $4
+    WHERE process = $2 AND seen_at < $4::timestamptz - interval '1 second' AND EXISTS (SELECT FROM leased)
+)
+SELECT feed, feed_sent_at, failures, slice, rests_until FROM leased;
 
 -- name: give_lane_back
 -- A clean stop.
