@@ -48,10 +48,10 @@ FAST_RETRY = RetryTable(
 NO_TAX_POLICY = TaxPolicy()
 TRUSTING = BreakerPolicy(failures_to_open=1000)
 
-FULL = msgspec.structs.replace(
-    CARD, name="full",
-    shipment_steps=(*CARD.shipment_steps, PlannedStep("erp.payment", "erp", ("payment.capture", "erp.ship"))),
-)  # fmt: skip
+FULL = msgspec.structs.replace(CARD, name="full")
+PAID = msgspec.structs.replace(
+    FULL, shipment_steps=(*FULL.shipment_steps, PlannedStep("erp.payment", "erp", ("payment.capture", "erp.ship")))
+)
 SERVICE = Plan(
     name="service",
     steps=tuple(PlannedStep(operation, connection) for operation, connection in (
@@ -63,8 +63,8 @@ SERVICE = Plan(
 )  # fmt: skip
 
 
-def make_policy(**channel: Any) -> Policy:
-    return trade.make_policy("test", (FULL, SERVICE), **channel)
+def make_policy(plan: Plan = FULL, **channel: Any) -> Policy:
+    return trade.make_policy("test", (plan, SERVICE), **channel)
 
 
 @dataclass
@@ -171,11 +171,11 @@ class World:
 @asynccontextmanager
 async def open_world(
     dsn: str, *, batch: bool = False, skus: int = 50, owners: tuple[StockOwner, ...] = (),
-    tax: TaxPolicy = NO_TAX_POLICY, **channel: Any,
+    tax: TaxPolicy = NO_TAX_POLICY, plan: Plan = FULL, **channel: Any,
 ) -> AsyncIterator[World]:
     pool = await open_pool(dsn, size=8)
     by_key = await open_pool(dsn, size=4, by_key=True)
-    policy = replace(make_policy(**channel), tax=Taxation(tax))
+    policy = replace(make_policy(plan, **channel), tax=Taxation(tax))
     ownership = compile_ownership(StockPolicy(owners=owners))
     plans = PlanBook(policy.plans.by_name, {"shop": "shop"}, {"HAM": "wms", "BHX": "wms"}, ownership)
     acceptor = Acceptor(policy, plans, ReferenceCache(), system_clock)

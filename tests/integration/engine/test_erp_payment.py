@@ -10,7 +10,7 @@ import msgspec
 from crossdock.engine.ports import system_clock
 from crossdock.insight.timeline import read_timeline
 from crossdock.model.errors import Refused
-from tests.integration.engine.bench_world import NOW, World, open_world
+from tests.integration.engine.bench_world import NOW, PAID, World, open_world
 from tests.integration.engine.test_order_path import (
     Working,
     eventually,
@@ -34,7 +34,7 @@ def booked(world: World) -> list[str]:
 
 async def test_what_was_captured_for_each_shipment_is_booked_once_after_its_invoice(database_url: str) -> None:
     """The money of the second part is captured, but its invoice takes until the ERP is there again."""
-    async with open_world(database_url) as world, Working(world):
+    async with open_world(database_url, plan=PAID) as world, Working(world):
         order_id = await place(world, "S-1", lines=1, quantity=3)
         await eventually(lambda: steps_are_done(world))
         assert booked(world) == [], "nothing has left, so nothing was captured"
@@ -68,7 +68,7 @@ async def is_captured(world: World, shipment: str) -> bool:
 
 
 async def test_a_payment_that_the_erp_refuses_waits_for_a_person_and_stops_nothing_else(database_url: str) -> None:
-    async with open_world(database_url) as world, Working(world):
+    async with open_world(database_url, plan=PAID) as world, Working(world):
         order_id = await place(world, "S-1", lines=1, quantity=3)
         await eventually(lambda: steps_are_done(world))
         world.partners["erp"].refuses = {
