@@ -14,7 +14,7 @@ import msgspec
 from crossdock.engine.publisher import Pauses
 from crossdock.engine.worker import Housekeeping
 from crossdock.prove import business_day, stock_told
-from crossdock.prove.faults import FAULT_NAMES, Fault, Outage, Plan, Reach, draw_plan
+from crossdock.prove.faults import DATABASE, FAULT_NAMES, ClockJump, Fault, Outage, Plan, Reach, draw_plan
 from crossdock.prove.run import SLOTS, Rhythm
 from crossdock.prove.systems import SYSTEMS
 from crossdock.prove.trade import Business, draw_business, draw_rush
@@ -36,7 +36,8 @@ STOCK_TOLD: Final = stock_told.NAME
 class Scenario:
     """`orders`: how many there are when nobody says. `rush`: the share of seeds that are one, and where somebody says
     how many orders (`sized_rush`). `always` draws what goes wrong whatever else does; `hour_seconds` is a column of the
-    report; `kinds` are the faults that there may be, `more` draws those of its own; with `has_hours` the day takes as
+    report; `kinds` are the faults that there may be, `more` draws those of its own, hosts that are
+    `steady` have clocks that do not jump; with `has_hours` the day takes as
     long as it takes, however many orders it has."""
 
     title: str
@@ -51,6 +52,7 @@ class Scenario:
     sized_rush: float = 0
     kinds: frozenset[str] = frozenset(FAULT_NAMES)
     more: Callable[[int, Business, Collection[str]], tuple[Fault, ...]] | None = None
+    steady: tuple[str, ...] = ()
 
 
 def _draw_outage(chance: random.Random) -> Outage:
@@ -86,7 +88,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             housekeeping=dataclasses.replace(CALM.housekeeping, reconcile_seconds=5.0),
         ),
         reach=Reach(moments=4, seconds=stock_told.WINDOW_SECONDS, pages=20), kinds=stock_told.KINDS,
-        more=stock_told.draw_shelf_faults,
+        more=stock_told.draw_shelf_faults, steady=(DATABASE,),
     ),
 }  # fmt: skip
 
@@ -110,6 +112,9 @@ def draw(scenario: str, seed: int, wanted: Collection[str], size: int | None = N
     reach = chosen.reach.stretch(_growth(chosen, size), size * 2 / sum(chosen.orders)) if size else chosen.reach
     wanted = chosen.kinds.intersection(wanted)
     plan = draw_plan(seed, SLOTS, partners, orders, wanted, reach)
+    if chosen.steady:
+        kept = tuple(one for one in plan.faults if not (isinstance(one, ClockJump) and one.host in chosen.steady))
+        plan = msgspec.structs.replace(plan, faults=kept)
     if chosen.more is not None:
         plan = msgspec.structs.replace(plan, faults=(*plan.faults, *chosen.more(seed, business, wanted)))
     if chosen.always is not None:

@@ -120,8 +120,9 @@ def differences_have_their_cause(history: StockHistory) -> Found:
         if row["side"] != "channel":
             continue
         found_at = (row["found_at"] - EPOCH).total_seconds()
-        # It is dated by the moment before the channel was asked.
-        seen_at = found_at + TIMEOUT_SECONDS
+        # It is dated by the moment before the channel was asked; what comes before it is over gives it its cause anew.
+        ended_at = ((row["ended_at"] or row["found_at"]) - EPOCH).total_seconds()
+        seen_at = max(found_at + TIMEOUT_SECONDS, ended_at)
         before = [one for one in shelves.get((row["counterpart"], row["sku"]), ()) if one.at_seconds <= seen_at]
         causes = _causes(history, row["counterpart"], before, found_at)
         if row["cause"] not in causes:

@@ -132,7 +132,7 @@ def _draw_order(chance: random.Random, index: int, skus: list[str], customers: i
         payment=PaymentIntent("collected") if is_collected else PaymentIntent("terms") if on_account else card,
         customer=f"C{chance.randrange(customers)}" if on_account else "", fulfilment="split",
     )  # fmt: skip
-    cancel_after = chance.uniform(2, 8) if chance.random() < 0.15 else None
+    cancel_after = chance.uniform(2, 8) if chance.random() < 0.25 else None
     return PlannedOrder(
         index, placed, at_seconds, cancel_after, None, channel, is_pushed=channel != DIRECT,
         on_way_seconds=round(chance.uniform(0.05, 2), 3) if channel != DIRECT else 0.0,
@@ -167,8 +167,9 @@ def draw_shelf_faults(seed: int, business: Business, wanted: Collection[str]) ->
             if chance.random() < density * burden
         )
         if chance.random() < 0.25 * burden:
-            begins = chance.uniform(1, WINDOW_SECONDS)
-            faults.append(Outage(channel, round(begins, 3), round(begins + chance.uniform(5, 50), 3)))
+            # Some have never been reached.
+            begins = chance.choice((0.0, chance.uniform(1, WINDOW_SECONDS)))
+            faults.append(Outage(channel, round(begins, 3), round(begins + chance.uniform(5, 80), 3)))
         for _ in range(round(chance.random() * 2 * burden) if telling.is_compared else 0):
             at_seconds = round(chance.uniform(5, WINDOW_SECONDS + 15), 3)
             faults.append(RivalEdit(channel, at_seconds, chance.choice(skus), chance.choice((0, 53, 97, 131))))

@@ -14,7 +14,7 @@ from crossdock.engine import comparison, decider, publication_lane, publication_
 from crossdock.kit.connector import Shown
 from crossdock.ledger import drift as ledger_drift
 from crossdock.ledger import publications as ledger
-from crossdock.model.errors import CrossdockError, Invalid, Unavailable
+from crossdock.model.errors import CrossdockError, Invalid
 from crossdock.rules.publish import lane_wait_seconds
 
 Patch = pytest.MonkeyPatch
@@ -92,16 +92,6 @@ def _forget_the_pace(patch: Patch) -> None:
     _sql(patch, ledger, "claim_figures", "SET tokens = room.tokens - CASE", "SET tokens = room.tokens - 0 * CASE")
 
 
-def _let_nothing_settle(patch: Patch) -> None:
-    real = Lane._rest
-
-    async def hasty(self: Any, error: CrossdockError, doubtful: Sequence[str] = ()) -> None:
-        sure = error if isinstance(error, Unavailable) else Unavailable(error.code, error.message)
-        await real(self, sure, doubtful)
-
-    patch.setattr(Lane, "_rest", hasty)
-
-
 def _take_a_silent_feed_for_lost(patch: Patch) -> None:
     real = Lane._ask
 
@@ -130,11 +120,6 @@ def _leave_what_a_buyer_gave_back(patch: Patch) -> None:
     patch.setattr(decider, "tell_again", nothing)
 
 
-def _forget_the_figure_before(patch: Patch) -> None:
-    before = "CASE WHEN p.acknowledged = d.figure THEN p.previous ELSE p.acknowledged END"
-    _sql(patch, ledger, "acknowledge_figures", before, "p.acknowledged")
-
-
 def _send_too_much_at_once(patch: Patch) -> None:
     real = publication_lane.lane_pace
 
@@ -148,6 +133,6 @@ def _send_too_much_at_once(patch: Patch) -> None:
 STOCK_MUTATIONS = (
     _forget_whose_lane_it_is, _acknowledge_before_the_answer, _take_an_older_answer_for_the_newest,
     _ignore_refused_items, _never_read_back, _ignore_retry_after, _read_back_while_the_lane_rests,
-    _drop_the_last_note_of_a_round, _forget_the_pace, _let_nothing_settle, _take_a_silent_feed_for_lost,
-    _compare_with_never, _leave_what_a_buyer_gave_back, _forget_the_figure_before, _send_too_much_at_once,
+    _drop_the_last_note_of_a_round, _forget_the_pace, _take_a_silent_feed_for_lost,
+    _compare_with_never, _leave_what_a_buyer_gave_back, _send_too_much_at_once,
 )  # fmt: skip

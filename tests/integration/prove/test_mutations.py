@@ -36,6 +36,19 @@ KNOWN_SEEDS = {
     "miss_new_prices": 2,
     "begin_prices_too_early": 2,
     "sell_beyond_the_limit": 2,
+    "forget_whose_lane_it_is": 1,
+    "acknowledge_before_the_answer": 1,
+    "take_an_older_answer_for_the_newest": 2,
+    "ignore_refused_items": 4,
+    "never_read_back": 1,
+    "ignore_retry_after": 1,
+    "read_back_while_the_lane_rests": 1,
+    "drop_the_last_note_of_a_round": 1,
+    "forget_the_pace": 1,
+    "take_a_silent_feed_for_lost": 1,
+    "compare_with_never": 3,
+    "leave_what_a_buyer_gave_back": 2,
+    "send_too_much_at_once": 1,
 }
 
 
