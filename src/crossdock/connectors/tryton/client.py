@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from crossdock.connectors.tryton.translate import from_wire, to_wire
+from crossdock.kit.connector import Call, Done
 from crossdock.kit.http import HttpSession, Recorder, path
 from crossdock.model.errors import CrossdockError, InDoubt, Misconfigured, Refused, Unavailable
 
@@ -257,7 +258,26 @@ def raise_error(error: Sequence[Any], method: str) -> None:
     raise Unavailable(FAILED, "Tryton could not do it this time.", detail=f"{method}: {str(error)[:500]}")
 
 
-def may_be_one(error: CrossdockError) -> bool:
+Act = Callable[[TrytonClient, Sequence[Call]], Awaitable[list[Done | CrossdockError]]]
+
+
+async def together_or_alone(act: Act, client: TrytonClient, calls: Sequence[Call]) -> list[Done | CrossdockError]:
+    """All of a batch together; when Tryton objects to one, each by itself, so that it stops only itself."""
+    try:
+        return await act(client, calls)
+    except CrossdockError as error:
+        if not _may_be_one(error):
+            return [error] * len(calls)
+    answers: list[Done | CrossdockError] = []
+    for call in calls:
+        try:
+            answers += await act(client, [call])
+        except CrossdockError as error:
+            answers.append(error)
+    return answers
+
+
+def _may_be_one(error: CrossdockError) -> bool:
     """Whether a batch may have failed for one of its records. Not when Tryton is away, nor when it may have acted.
 
     Then each is looked at again by itself, also a batch of one: what Tryton objects to may be that the record has moved

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from crossdock.connectors.tryton.accounts import check_credit
-from crossdock.connectors.tryton.client import REFUSED, TrytonClient, may_be_one
+from crossdock.connectors.tryton.client import REFUSED, TrytonClient, together_or_alone
 from crossdock.connectors.tryton.translate import check_totals, sale_parts, sale_row, sum_taxes, taxes_of
 from crossdock.kit.connector import Call, Done
 from crossdock.model.errors import CrossdockError, Refused, Unavailable
@@ -19,19 +19,11 @@ _PLACED: Final = ("processing", "done")
 
 
 async def place_orders(client: TrytonClient, calls: Sequence[Call]) -> Sequence[Done | CrossdockError]:
-    """All of a batch together; when Tryton objects to one, each by itself, so that it stops only itself."""
-    try:
-        return await _place(client, calls)
-    except CrossdockError as error:
-        if not may_be_one(error):
-            return [error] * len(calls)
-    answers: list[Done | CrossdockError] = []
-    for call in calls:
-        try:
-            answers += await _place(client, [call])
-        except CrossdockError as error:
-            answers.append(await _explain(client, call, error))
-    return answers
+    answers = await together_or_alone(_place, client, calls)
+    return [
+        await _explain(client, call, answer) if isinstance(answer, CrossdockError) else answer
+        for call, answer in zip(calls, answers, strict=True)
+    ]
 
 
 async def _explain(client: TrytonClient, call: Call, error: CrossdockError) -> CrossdockError:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crossdock.connectors.tryton.client import PaymentMethodRef, TrytonClient, may_be_one
+from crossdock.connectors.tryton.client import PaymentMethodRef, TrytonClient, together_or_alone
 from crossdock.kit.connector import Call, Done
 from crossdock.model.errors import CrossdockError, Misconfigured, Refused, Unavailable
 from crossdock.model.fulfilment import ShipmentPart
@@ -91,19 +91,7 @@ class Receipt:
 
 
 async def book_payments(client: TrytonClient, calls: Sequence[Call]) -> Sequence[Done | CrossdockError]:
-    """All together; when Tryton objects to one, each by itself, so that it stops only itself."""
-    try:
-        return await _book(client, calls)
-    except CrossdockError as error:
-        if not may_be_one(error):
-            return [error] * len(calls)
-    answers: list[Done | CrossdockError] = []
-    for call in calls:
-        try:
-            answers += await _book(client, [call])
-        except CrossdockError as error:
-            answers.append(error)
-    return answers
+    return await together_or_alone(_book, client, calls)
 
 
 async def find_payment(client: TrytonClient, call: Call) -> Done | None:

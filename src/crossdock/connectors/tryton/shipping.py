@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crossdock.connectors.tryton.client import TrytonClient, WarehouseRef, may_be_one
+from crossdock.connectors.tryton.client import TrytonClient, WarehouseRef, together_or_alone
 from crossdock.connectors.tryton.invoicing import Booking, Row, book_invoices, done_of, invoices_of
 from crossdock.connectors.tryton.translate import quantity_of, sale_parts, wire_quantity
 from crossdock.kit.connector import Call, Done
@@ -42,7 +42,7 @@ async def ship(client: TrytonClient, calls: Sequence[Call]) -> Sequence[Done | C
     """Two parts of one order never together: Tryton would put both on one invoice."""
     answers: dict[str, Done | CrossdockError] = {}
     for together in _one_per_order(calls):
-        for call, answer in zip(together, await _ship_each(client, together), strict=True):
+        for call, answer in zip(together, await together_or_alone(_ship_together, client, together), strict=True):
             answers[call.key] = answer
     return [answers[call.key] for call in calls]
 
@@ -66,23 +66,6 @@ def _one_per_order(calls: Sequence[Call]) -> list[list[Call]]:
         else:
             free[call.number] = call
     return [list(round_.values()) for round_ in rounds]
-
-
-async def _ship_each(client: TrytonClient, calls: Sequence[Call]) -> Sequence[Done | CrossdockError]:
-    """All together; when Tryton objects to one, each by itself, so that it stops only itself."""
-    try:
-        return await _ship_together(client, calls)
-    except CrossdockError as error:
-        if not may_be_one(error):
-            return [error] * len(calls)
-    return [await _ship_alone(client, call) for call in calls]
-
-
-async def _ship_alone(client: TrytonClient, call: Call) -> Done | CrossdockError:
-    try:
-        return (await _ship_together(client, [call]))[0]
-    except CrossdockError as error:
-        return error
 
 
 async def _ship_together(client: TrytonClient, calls: Sequence[Call]) -> list[Done | CrossdockError]:
