@@ -15,8 +15,6 @@ _ORDER: Final = msgspec.json.Decoder(Order)
 _SQL: Final = Queries.load("steps")
 SILENT_FOR: Final = timedelta(seconds=6)
 """A worker not heard of for so long counts as dead: its steps go on elsewhere, in doubt."""
-APART_MAX: Final = timedelta(seconds=2)
-"""No living process's time is so far ahead of another's."""
 
 
 class ClaimedStep(msgspec.Struct, frozen=True, gc=False):
@@ -166,7 +164,7 @@ async def expire_leases(connection: Connection, now: datetime) -> int:
 
 
 async def beat(connection: Connection, process: str, kind: str, now: datetime) -> None:
-    await connection.execute(_SQL["beat"], process, kind, now, now - timedelta(hours=1), now + APART_MAX)
+    await connection.execute(_SQL["beat"], process, kind, now, now - timedelta(hours=1))
 
 
 async def end_process(connection: Connection, process: str) -> None:

@@ -127,26 +127,6 @@ async def test_a_worker_that_claims_a_feed_right_after_it_stood_still_has_it_alo
         assert await ledger.claim_feed(connection, "worker-2", later + MOMENT, until, ["erp"]) is None
 
 
-async def test_who_died_before_the_databases_clock_was_set_back_does_not_count_as_alive_until_then(
-    database_url: str,
-) -> None:
-    """Proof, seed 43052 of `stock-told`: for 80 s nobody took a dead worker's channels, for its last sign of life was
-    from later than now. Who lives gives another, and is not taken for dead."""
-    async with open_world(database_url) as world, world.pool.acquire() as connection:
-        before = system_clock()
-        for worker in ("worker-dead", "worker-alive"):
-            await ledger.beat(connection, worker, "worker", before)
-        assert await ledger.hold_lanes(connection, "worker-dead", [PLACE_ORDER], before)
-        now = before - timedelta(seconds=80)
-        await ledger.beat(connection, "worker-new", "worker", now)
-        assert not await ledger.hold_lanes(connection, "worker-new", [PLACE_ORDER], now)
-        later = now + STOOD_STILL
-        await ledger.beat(connection, "worker-alive", "worker", later - MOMENT)
-        await ledger.beat(connection, "worker-new", "worker", later)
-        assert await ledger.hold_lanes(connection, "worker-new", [PLACE_ORDER], later)
-        assert not await ledger.hold_lanes(connection, "worker-alive", [PLACE_ORDER], later)
-
-
 async def test_a_step_whose_probe_is_refused_is_parked_and_neither_asked_for_ever_nor_compensated(
     database_url: str,
 ) -> None:

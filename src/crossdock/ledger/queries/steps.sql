@@ -141,14 +141,8 @@ FROM lost
 ON CONFLICT DO NOTHING;
 
 -- name: beat
--- A sign of life. Others that are long gone are forgotten. One that is from later than all who live are apart is from before
--- the database's clock was set back: it is taken for one of now, so that who gives no other counts as dead after a while.
-WITH gone AS (DELETE FROM processes WHERE seen_at < $4 AND process <> $1
-), later AS (
-    SELECT process FROM processes WHERE seen_at > $5 AND process <> $1 FOR UPDATE SKIP LOCKED
-), of_now AS (
-    UPDATE processes p SET seen_at = $3 FROM later l WHERE p.process = l.process
-)
+-- A sign of life. Others that are long gone are forgotten.
+WITH gone AS (DELETE FROM processes WHERE seen_at < $4 AND process <> $1)
 INSERT INTO processes (process, kind, started_at, seen_at) VALUES ($1, $2, $3, $3)
 ON CONFLICT (process) DO UPDATE SET seen_at = EXCLUDED.seen_at;
 
