@@ -230,10 +230,9 @@ class Judge:
             if document["reference"] not in self._regretted:
                 assert sums[identifier] == document["amount"]
                 assert identifier not in voided
-            elif not sums[identifier]:
-                assert identifier in voided, f"{document['reference']} was cancelled and is still authorised"
             else:
-                assert identifier not in voided, f"{document['reference']} was paid and voided"
+                kept = document["amount"] - sums[identifier]
+                assert (identifier in voided) == (kept > 0), f"{document['reference']}: {kept} is kept for nothing"
 
     def _judge_parts(self) -> None:
         committed = Counter(row["business_key"] for row in self._of("tax", "transaction"))

@@ -29,7 +29,7 @@ from crossdock.model.facts import CancellationRequested, EventDraft
 from crossdock.model.orders import Order, OrderProgress, Reason
 from crossdock.rules.decision import Decision, StepView
 from crossdock.rules.fulfil import decide_cancellation
-from crossdock.rules.outcome import ANSWER_NEEDED, close_order, complete, decide_done, decide_refused
+from crossdock.rules.outcome import ANSWER_NEEDED, close_if_through, close_order, complete, decide_done, decide_refused
 from crossdock.rules.plan import tell_channel
 
 _SQL: Final = Queries.load("control")
@@ -140,7 +140,7 @@ class Control:
                 decision = _refused_by_hand(order, locked.progress, step, reason, views, self._plans, now)
             ends_on_steps = self._plans.ends_on_steps(order, decision, locked.steps_open - 1)
             if ends_on_steps is not None:
-                decision = close_order(order, decision, ends_on_steps, now)
+                decision = close_order(order, decision, ends_on_steps, views, now)
             decided = [OrderDecision(locked, decision, order, 1, told=told)]
             await write_decisions(database, decided, now, self._plans.ownership)
             await _audit(database, now, actor, f"step.{ended}", order.number, step=name, reason=reason, number=number)
@@ -212,6 +212,9 @@ class Control:
                 channel = self._plans.routes(orders[order_id].channel).channel
                 told = tell_channel(channel, views[order_id], reason)
                 decision = msgspec.structs.replace(decision, steps=(*decision.steps, *told))
+            decision = close_if_through(
+                orders[order_id], decision, locked[order_id].steps_open, views[order_id], now
+            )
             decided = [OrderDecision(locked[order_id], decision, orders[order_id])]
             await write_decisions(database, decided, now, self._plans.ownership)
             await _audit(database, now, actor, "order.cancel", orders[order_id].number, reason=reason)

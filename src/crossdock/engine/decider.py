@@ -51,7 +51,7 @@ from crossdock.rules.fulfil import (
     decide_short,
     decide_supply,
 )
-from crossdock.rules.outcome import complete, is_completed
+from crossdock.rules.outcome import close_if_through
 
 BATCH_MAX: Final = 100
 EARLY_FOR: Final = timedelta(hours=24)
@@ -334,11 +334,7 @@ class Decider:
                 return decide_delivered(progress, body.tracking, body.delivered_at)
             case _:
                 raise Defect("fact_undecided", f"No rule for {fact.kind}.")
-        open_after = locked.steps_open + len(decision.steps) - len(decision.cancel_steps)
-        if decision.progress.shipments and is_completed(decision.progress, open_after):
-            after, event = complete(decision.progress, self._clock())
-            decision = msgspec.structs.replace(decision, progress=after, events=(*decision.events, event))
-        return decision
+        return close_if_through(order, decision, locked.steps_open, steps, self._clock())
 
 
 def _check(body: Any) -> Any:

@@ -31,7 +31,7 @@ from crossdock.model.orders import Order
 from crossdock.policy.resilience import BreakerPolicy, RetryTable
 from crossdock.rules.breaker import Breaker, after_calls
 from crossdock.rules.decision import Decision, StepView, merge
-from crossdock.rules.outcome import close_order, decide_done, decide_refused
+from crossdock.rules.outcome import close_order, decide_done, decide_refused, has_rest
 from crossdock.rules.retry import Move, next_move
 
 # What a channel hears of an order that it keeps back from its stock.
@@ -151,11 +151,14 @@ class Recorder:
             fold.ended += 1
         await ledger.fail_steps(connection, failed, now)
         folded = [fold for fold in folds.values() if fold.ended]
+        with_rest = {fold.locked.order_id for fold in folded if has_rest(fold.decision.progress)} - views.keys()
+        views |= await read_step_views(connection, sorted(with_rest))
         for fold in folded:
-            order = orders[fold.locked.order_id]
+            order_id = fold.locked.order_id
+            order = orders[order_id]
             ends_on_steps = self._plans.ends_on_steps(order, fold.decision, fold.locked.steps_open - fold.ended)
             if ends_on_steps is not None:
-                fold.decision = close_order(order, fold.decision, ends_on_steps, now)
+                fold.decision = close_order(order, fold.decision, ends_on_steps, views.get(order_id, ()), now)
         await write_decisions(connection, [
             OrderDecision(
                 fold.locked, fold.decision, orders[fold.locked.order_id], fold.ended, told=tuple(fold.told)

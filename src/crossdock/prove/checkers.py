@@ -313,6 +313,25 @@ def what_was_stopped_is_undone(history: History) -> Found:
                 yield effect.key, f"stands at its partner, its order is cancelled: no {undone}"
 
 
+def the_rest_is_let_go(history: History) -> Found:
+    """An order of which a part left and another was cancelled is closed where it was kept for the rest, after the last
+    part of it: the sale, and what the payment holds beyond what was captured."""
+    last = {(effect.number, effect.operation): effect.at for effect in history.effects}
+    forgotten = {(effect.number, effect.operation) for effect in history.lost}
+    for order in history.tables["orders"]:
+        lines = order["progress"]["lines"].values()
+        parts = [sum(Decimal(line.get(part, "0")) for line in lines) for part in ("shipped", "cancelled")]
+        if order["state"] != "completed" or not all(parts):
+            continue
+        for kept, used in (("erp.place_order", "erp.ship"), ("payment.authorise", "payment.capture")):
+            number, undo = order["number"], COMPENSATION[kept]
+            closed = last.get((number, undo))
+            if (number, kept) not in last or (closed is None and (number, undo) in forgotten):
+                continue
+            if closed is None or closed < last.get((number, used), closed):
+                yield number, f"a part of it was cancelled: no {undo} after its last part"
+
+
 def what_was_reported_is_known(history: History) -> Found:
     """A payment that the channel reported stands in its order, also when it came first."""
     paid = {row["subject"] for row in history.tables["facts"] if row["kind"] == "order.paid"}
@@ -338,7 +357,8 @@ Checker = Callable[[History], Found]
 CHECKERS: Final[tuple[Checker, ...]] = (
     acknowledged_is_kept, one_effect_per_key, every_fact_decided, history_without_gaps, goods_are_conserved,
     reservations_agree, money_is_conserved, exposure_agrees, credit_is_kept, nothing_is_oversold, nothing_is_stuck,
-    timeline_tells_the_truth, what_was_stopped_is_undone, what_was_reported_is_known, secrets_stay_secret,
+    timeline_tells_the_truth, what_was_stopped_is_undone, the_rest_is_let_go, what_was_reported_is_known,
+    secrets_stay_secret,
     reservations_follow_one_another, answers_follow_commits, prices_are_those_agreed, what_is_parked_says_why,
     what_was_forgotten_shows, causes_are_told_first,
 )  # fmt: skip

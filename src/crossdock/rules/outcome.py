@@ -27,7 +27,7 @@ from crossdock.policy.plans import Plan
 from crossdock.rules.decision import Decision, StepView, StockEffect, merge
 from crossdock.rules.fulfil import NOT_BEGUN, cancel_lines, given_at, uses_credit
 from crossdock.rules.kits import spread
-from crossdock.rules.plan import plan_compensation, tell_channel
+from crossdock.rules.plan import plan_closing, plan_compensation, tell_channel
 
 # Operation -> the event that says what happened in the business.
 EVENT_TYPES = {
@@ -127,16 +127,38 @@ def is_completed(progress: OrderProgress, steps_open: int) -> bool:
     return all(line.open == 0 and line.backordered == 0 for line in lines)
 
 
-def close_order(order: Order, decision: Decision, ends_on_steps: bool, now: datetime) -> Decision:
-    """What follows when an order's last step has ended: it is complete, if all of it left, or never had to."""
+def has_rest(progress: OrderProgress) -> bool:
+    """Whether a part left and another was cancelled: partners may still keep something for what does not come."""
+    lines = progress.lines.values()
+    return any(line.cancelled > 0 for line in lines) and any(line.shipped > 0 for line in lines)
+
+
+def close_order(
+    order: Order, decision: Decision, ends_on_steps: bool, steps: Sequence[StepView], now: datetime
+) -> Decision:
+    """What follows when an order's last step has ended: it is complete, if all of it left, or never had to. Where a
+    part was cancelled, the partners let go of that first. `steps` are looked at only where it `has_rest`."""
     if decision.progress.state == "accepted":
         if not ends_on_steps:
             return decision
         decision = merge(decision, close_lines(order, decision.progress))
-    if is_completed(decision.progress, 0):
-        after, event = complete(decision.progress, now)
-        decision = merge(decision, Decision(after, (event,)))
-    return decision
+    if not is_completed(decision.progress, 0):
+        return decision
+    closing = plan_closing(steps, "The rest of the order was cancelled.") if has_rest(decision.progress) else ()
+    if closing:
+        return merge(decision, Decision(decision.progress, steps=closing))
+    after, event = complete(decision.progress, now)
+    return merge(decision, Decision(after, (event,)))
+
+
+def close_if_through(
+    order: Order, decision: Decision, steps_open: int, steps: Sequence[StepView], now: datetime
+) -> Decision:
+    """Nothing may be left to wait for once what was still owed is cancelled: then the order ends here. `steps_open` are
+    those before the decision."""
+    if steps_open + len(decision.steps) - len(decision.cancel_steps) or not decision.progress.shipments:
+        return decision
+    return close_order(order, decision, ends_on_steps=False, steps=steps, now=now)
 
 
 def close_lines(order: Order, progress: OrderProgress) -> Decision:

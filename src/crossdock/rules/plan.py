@@ -32,6 +32,10 @@ COMPENSATION: Final[Mapping[str, str]] = {
 }
 
 
+# What keeps the rest of an order alive at a partner after a part of it has left.
+CLOSED_OPERATIONS: Final = ("payment.authorise", "erp.place_order")
+
+
 @dataclass(frozen=True, slots=True)
 class Routes:
     """Where `@channel` and `@warehouse` lead for one order."""
@@ -112,9 +116,11 @@ def plan_release(
     )  # fmt: skip
 
 
-def plan_compensation(done: Sequence[StepView], reason: str) -> tuple[StepDraft, ...]:
-    """For every step that took effect, the step that undoes it; each only once."""
-    existing = {view.name for view in done}
+def plan_compensation(
+    done: Sequence[StepView], reason: str, laid: Sequence[StepView] | None = None
+) -> tuple[StepDraft, ...]:
+    """For every step that took effect, the step that undoes it; each only once, of those `laid` (by default `done`)."""
+    existing = {view.name for view in (done if laid is None else laid)}
     steps = []
     for view in done:
         undo = COMPENSATION.get(view.operation)
@@ -123,6 +129,12 @@ def plan_compensation(done: Sequence[StepView], reason: str) -> tuple[StepDraft,
             payload = _ENCODER.encode({"reason": reason, "undoes": view.name})
             steps.append(StepDraft(name, view.connection, undo, (view.name,), payload))
     return tuple(steps)
+
+
+def plan_closing(done: Sequence[StepView], reason: str) -> tuple[StepDraft, ...]:
+    """Of an order of which a part left, what partners still keep for the rest: the sale's open quantities and what the
+    payment holds beyond what was captured. Only when nothing else is left to do: both end what they are asked for."""
+    return plan_compensation([view for view in done if view.operation in CLOSED_OPERATIONS], reason, done)
 
 
 def tell_channel(connection: str, steps: Sequence[StepView], reason: str) -> tuple[StepDraft, ...]:

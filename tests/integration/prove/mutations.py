@@ -139,6 +139,11 @@ def _leases_never_end(patch: Patch) -> None:
     patch.setattr(ledger_steps, "expire_leases", none)
 
 
+def _leave_the_rest_with_partners(patch: Patch) -> None:
+    patch.setattr(recorder, "has_rest", lambda _: False)
+    patch.setattr(outcome, "has_rest", lambda _: False)
+
+
 def _forget_to_release(patch: Patch) -> None:
     real = spread
     patch.setattr(fulfil, "spread", lambda kind, *rest: [] if kind == "release" else real(kind, *rest))
@@ -380,7 +385,7 @@ MUTATIONS = [
         _keep_the_credit, _undo_nothing, _never_complete, _begin_before_what_is_needed,
         _park_nothing, _let_a_stale_balance_overwrite,
         _count_what_left_twice, _log_the_order, _count_a_short_as_often_as_it_is_told,
-        _write_the_log_backwards, _tell_what_followed_first,
+        _write_the_log_backwards, _tell_what_followed_first, _leave_the_rest_with_partners,
     )
 ] + [
     # Each needs more than one thing to go wrong at once: with more orders, and their faults, the first seeds show it.

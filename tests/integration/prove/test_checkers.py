@@ -126,6 +126,15 @@ def _standing_authorisation(history: History) -> None:
     ]  # fmt: skip
 
 
+def _rest_kept(history: History) -> None:
+    order = next(
+        row for row in history.tables["orders"]
+        if any(Decimal(line.get("shipped", "0")) for line in row["progress"]["lines"].values())
+    )
+    order |= {"state": "completed"}
+    next(iter(order["progress"]["lines"].values()))["cancelled"] = "1"
+
+
 def _forgotten_payment(history: History) -> None:
     order = history.tables["orders"][0]
     order["progress"].pop("paid", None)
@@ -208,6 +217,7 @@ PLANTED: dict[str, list[Callable[[History], None]]] = {
     "nothing_is_stuck": [_stuck],
     "timeline_tells_the_truth": [_told_too_early],
     "what_was_stopped_is_undone": [_standing_authorisation],
+    "the_rest_is_let_go": [_rest_kept],
     "what_was_reported_is_known": [_forgotten_payment],
     "secrets_stay_secret": [_secret_in_a_log],
     "reservations_follow_one_another": [_taken_twice, _reserved_by_nobody, _shipped_and_taken_back],
