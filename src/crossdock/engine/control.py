@@ -20,13 +20,15 @@ from crossdock.ledger.decisions import (
     lock_orders,
     lock_step_views,
     read_orders,
+    read_releases,
     read_step_views,
     write_decisions,
 )
 from crossdock.ledger.stock import Told
 from crossdock.model.errors import Conflict, Invalid, Refused
-from crossdock.model.facts import CancellationRequested, EventDraft
+from crossdock.model.facts import CancellationRequested, EventDraft, LineChange, OrderChange
 from crossdock.model.orders import Order, OrderProgress, Reason
+from crossdock.rules.change import decide_change, taken_off, tell_of_change
 from crossdock.rules.decision import Decision, StepView
 from crossdock.rules.fulfil import decide_cancellation
 from crossdock.rules.outcome import ANSWER_NEEDED, close_if_through, close_order, complete, decide_done, decide_refused
@@ -218,6 +220,36 @@ class Control:
             decided = [OrderDecision(locked[order_id], decision, orders[order_id])]
             await write_decisions(database, decided, now, self._plans.ownership)
             await _audit(database, now, actor, "order.cancel", orders[order_id].number, reason=reason)
+
+    async def change_order(
+        self, now: datetime, actor: str, order_id: int, lines: Sequence[LineChange], reason: str
+    ) -> None:
+        """Take off an order what is not wanted of it any more; its channel is told, where it can be. Raises Invalid and
+        Refused as `decide_change` does."""
+        async with self._pool.acquire() as database, database.transaction():
+            locked = (await lock_orders(database, [order_id])).get(order_id)
+            if locked is None:
+                raise Invalid("order_unknown", "There is no such order.", field="order")
+            order = (await read_orders(database, [order_id]))[order_id]
+            views = (await lock_step_views(database, [order_id]))[order_id]
+            releases = (await read_releases(database, [order_id]))[order_id]
+            change = OrderChange(order.channel_number, now, tuple(lines), reason)
+            decision = decide_change(order, locked.progress, views, releases, change)
+            if decision.progress == locked.progress:
+                return
+            channel = self._plans.routes(order.channel).channel
+            if decision.progress.state == "cancelled":
+                told = tell_channel(channel, views, reason)
+            elif channel and await database.fetchval(_SQL["knows_operation"], channel, "channel.change"):
+                told = tell_of_change(channel, views, reason, taken_off(order, locked.progress, decision.progress))
+            else:
+                told = ()
+            known = {step.name for step in decision.steps}
+            fresh = tuple(step for step in told if step.name not in known)
+            decision = msgspec.structs.replace(decision, steps=(*decision.steps, *fresh))
+            decision = close_if_through(order, decision, locked.steps_open, views, now)
+            await write_decisions(database, [OrderDecision(locked, decision, order)], now, self._plans.ownership)
+            await _audit(database, now, actor, "order.change", order.number, reason=reason)
 
     async def refuse_holds(self, now: datetime, actor: str, order_ids: Sequence[int], reason: str) -> int:
         """Refuse held orders for good: they are cancelled with the operator's reason. Returns how many were held."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from crossdock.ledger.decisions import (
     lock_orders,
     lock_step_views,
     read_orders,
+    read_releases,
     read_step_views,
     write_decisions,
 )
@@ -38,10 +39,12 @@ from crossdock.model.facts import (
     CancellationRequested,
     DeliveryReported,
     FulfilmentShorted,
+    OrderChange,
     OrderPaid,
 )
-from crossdock.model.fulfilment import Shipment
+from crossdock.model.fulfilment import FulfilmentOrder, Shipment
 from crossdock.model.orders import Order, OrderPlaced
+from crossdock.rules.change import decide_change
 from crossdock.rules.decision import Decision, StepView, is_laid
 from crossdock.rules.fulfil import (
     decide_cancellation,
@@ -60,6 +63,8 @@ EARLY_FOR: Final = timedelta(hours=24)
 _DECODERS: Final = {kind: msgspec.json.Decoder(body) for kind, body in FACT_BODIES.items()}
 _log: Final = structlog.get_logger("crossdock.engine.decider")
 _OUR_NUMBER: Final = re.compile(r"CD(\d{8,18})")
+# Facts by which goods become free again: no worker begins a release meanwhile.
+_GIVING_BACK: Final = (CancellationRequested, OrderChange)
 _MASTER_DATA: Final = ("product.published", "customer.published", "price.published")
 
 
@@ -262,9 +267,12 @@ class Decider:
         await inbox.mark_early(connection, early, self._clock() + EARLY_FOR)
         locked = await lock_orders(connection, list(chosen))
         orders = await read_orders(connection, list(locked))
-        ended = [order_id for order_id in locked if isinstance(chosen[order_id][1], CancellationRequested)]
-        views = await read_step_views(connection, [order_id for order_id in locked if order_id not in ended])
-        views |= await lock_step_views(connection, ended)
+        given_back = [order_id for order_id in locked if isinstance(chosen[order_id][1], _GIVING_BACK)]
+        views = await read_step_views(connection, [order_id for order_id in locked if order_id not in given_back])
+        views |= await lock_step_views(connection, given_back)
+        releases = await read_releases(
+            connection, [order_id for order_id in given_back if isinstance(chosen[order_id][1], OrderChange)]
+        )
         decided = []
         applied: list[tuple[int, int | None, str]] = []
         for order_id, (fact, body) in chosen.items():
@@ -274,7 +282,9 @@ class Decider:
                 ))  # fmt: skip
                 continue
             try:
-                decision = self._decide(orders[order_id], locked[order_id], views[order_id], fact, body)
+                decision = self._decide(
+                    orders[order_id], locked[order_id], views[order_id], releases.get(order_id, {}), fact, body
+                )
             except CrossdockError as error:
                 await inbox.quarantine_fact(connection, fact.fact_id, error)
                 continue
@@ -289,7 +299,7 @@ class Decider:
         # have been told one without these goods.
         await tell_again(connection, sorted({
             (order.channel, line.sku)
-            for order in (orders[item.locked.order_id] for item in decided if item.locked.order_id in ended)
+            for order in (orders[item.locked.order_id] for item in decided if item.locked.order_id in given_back)
             if order.channel in self._plans.told_channels
             for line in order.lines
         }))  # fmt: skip
@@ -317,8 +327,9 @@ class Decider:
         return found
 
     def _decide(
-        self, order: Order, locked: LockedOrder, steps: Sequence[StepView], fact: WaitingFact, body: Any
-    ) -> Decision:
+        self, order: Order, locked: LockedOrder, steps: Sequence[StepView], releases: Mapping[str, FulfilmentOrder],
+        fact: WaitingFact, body: Any,
+    ) -> Decision:  # fmt: skip
         progress = locked.progress
         match body:
             case Shipment():
@@ -330,6 +341,8 @@ class Decider:
                 return decide_paid(progress, body)
             case CancellationRequested():
                 decision = decide_cancellation(order, progress, steps, body)
+            case OrderChange():
+                decision = decide_change(order, progress, steps, releases, body)
             case DeliveryReported():
                 return decide_delivered(progress, body.tracking, body.delivered_at)
             case _:

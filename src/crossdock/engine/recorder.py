@@ -35,7 +35,7 @@ from crossdock.rules.outcome import close_order, decide_done, decide_refused, ha
 from crossdock.rules.retry import Move, next_move
 
 # What a channel hears of an order that it keeps back from its stock.
-_SETTLING: Final = ("channel.acknowledge", "channel.cancel")
+_SETTLING: Final = ("channel.acknowledge", "channel.cancel", "channel.change")
 NOTE_EVERY: Final = timedelta(seconds=1)
 QUIET_FOR: Final = timedelta(seconds=0.5)
 """So long a breaker seen closed without failures is not read again while all calls succeed. Less than any open time

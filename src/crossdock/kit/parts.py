@@ -1,13 +1,13 @@
-"""How much of a channel's line a shipment holds, said in the words that the channel ordered in."""
+"""How much of a channel's line a shipment or a change holds, said in the words that the channel ordered in."""
 
 from __future__ import annotations
 
-from crossdock.model.fulfilment import PartLine
+from crossdock.model.fulfilment import LineTakenOff, PartLine
 from crossdock.model.orders import Order
 from crossdock.model.values import Quantity
 
 
-def shipped_as_ordered(order: Order, part: PartLine) -> Quantity:
+def shipped_as_ordered(order: Order, part: PartLine | LineTakenOff) -> Quantity:
     """The part in the ordered unit when that is a whole number of it, else in base units.
 
     A box of twelve of which five pieces left is five pieces, never 0.4167 boxes.

@@ -18,6 +18,7 @@ from crossdock.ledger import stock
 from crossdock.ledger.database import Connection, Queries, as_rows
 from crossdock.model.errors import Defect
 from crossdock.model.facts import EventDraft, StepDraft
+from crossdock.model.fulfilment import FulfilmentOrder
 from crossdock.model.orders import Order, OrderProgress
 from crossdock.rules.decision import Decision, StepView, settled_lines
 from crossdock.rules.ownership import NO_OWNERS, Ownership
@@ -27,6 +28,7 @@ _WRITE: Final = Queries.load("acceptance")
 _ENCODER: Final = msgspec.json.Encoder()
 _ORDER: Final = msgspec.json.Decoder(Order)
 _PROGRESS: Final = msgspec.json.Decoder(OrderProgress)
+_RELEASE: Final = msgspec.json.Decoder(FulfilmentOrder)
 
 
 class ReservationRow(msgspec.Struct, frozen=True, gc=False):
@@ -55,6 +57,12 @@ class _EventRow(msgspec.Struct, frozen=True, gc=False):
     version: int
     type: str
     body: dict[str, Any]
+
+
+class _RevisedRow(msgspec.Struct, frozen=True, gc=False):
+    order_id: int
+    name: str
+    payload: msgspec.Raw
 
 
 class _StepRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -114,6 +122,15 @@ async def lock_step_views(connection: Connection, order_ids: Sequence[int]) -> d
     return await _read_views(connection, "lock_step_views", order_ids)
 
 
+async def read_releases(connection: Connection, order_ids: Sequence[int]) -> dict[int, dict[str, FulfilmentOrder]]:
+    """The instructions of release steps that have not begun, by step name; of orders whose steps are locked."""
+    found: dict[int, dict[str, FulfilmentOrder]] = {order_id: {} for order_id in order_ids}
+    if order_ids:
+        for row in await connection.fetch(_SQL["read_releases"], list(order_ids)):
+            found[row[0]][row[1]] = _RELEASE.decode(row[2])
+    return found
+
+
 async def _read_views(connection: Connection, name: str, order_ids: Sequence[int]) -> dict[int, list[StepView]]:
     found: dict[int, list[StepView]] = {order_id: [] for order_id in order_ids}
     if order_ids:
@@ -144,6 +161,7 @@ async def write_decisions(
     await insert_steps(connection, [
         (item.locked.order_id, item.decision.steps) for item in decided if item.decision.steps
     ], now)  # fmt: skip
+    await _revise_steps(connection, decided)
     await _cancel_steps(connection, decided, now)
     await _unblock_steps(connection, decided, now)
     await _lock_figures(connection, decided)
@@ -227,6 +245,17 @@ async def _unblock_steps(connection: Connection, decided: Sequence[OrderDecision
     ]  # fmt: skip
     if going_on:
         await connection.execute(_SQL["unblock_steps"], going_on, now)
+
+
+async def _revise_steps(connection: Connection, decided: Sequence[OrderDecision]) -> None:
+    rows = [
+        _RevisedRow(item.locked.order_id, name, msgspec.Raw(payload))
+        for item in decided for name, payload in item.decision.revised_steps
+    ]  # fmt: skip
+    if rows:
+        tag = await connection.execute(_SQL["revise_steps"], as_rows(rows))
+        if tag != f"UPDATE {len(rows)}":
+            raise Defect("step_begun", "A step began although it was locked to be changed.", detail=tag)
 
 
 async def _cancel_steps(connection: Connection, decided: Sequence[OrderDecision], now: datetime) -> None:

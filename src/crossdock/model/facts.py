@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -13,6 +13,7 @@ from crossdock.model.documents import Customer, PriceAgreement, Product
 from crossdock.model.fulfilment import Shipment
 from crossdock.model.orders import OrderPlaced
 from crossdock.model.stock import InboundSupply, InventoryBalance, StockMovement
+from crossdock.model.values import Quantity
 
 
 class OrderPaid(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -26,6 +27,23 @@ class OrderPaid(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 class CancellationRequested(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     channel_number: str
     requested_at: datetime
+    reason: str = ""
+
+
+class LineChange(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What the buyer still wants of a line in all, with what has left: in the unit that was ordered, or in the base
+    unit. Zero: nothing of it."""
+
+    line: str
+    quantity: Quantity
+
+
+class OrderChange(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Some lines are wanted in smaller quantities than were ordered; lines that are not named stay as they are."""
+
+    channel_number: str
+    requested_at: datetime
+    lines: Annotated[tuple[LineChange, ...], msgspec.Meta(min_length=1)]
     reason: str = ""
 
 
@@ -76,6 +94,7 @@ FACT_BODIES: Final[Mapping[str, Any]] = MappingProxyType({
     "order.placed": OrderPlaced,
     "order.paid": OrderPaid,
     "order.cancellation_requested": CancellationRequested,
+    "order.change_requested": OrderChange,
     "shipment.confirmed": Shipment,
     "fulfilment.shorted": FulfilmentShorted,
     "delivery.reported": DeliveryReported,

@@ -103,3 +103,18 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     reference: str
     amount: Money
     external_id: str = ""
+
+
+class LineTakenOff(msgspec.Struct, frozen=True, gc=False):
+    """`quantity` base units of a line that are not wanted any more."""
+
+    line: str
+    sku: str
+    quantity: Quantity
+
+
+class TakenOff(msgspec.Struct, frozen=True, gc=False):
+    """What a channel is told of a change that it did not ask for itself."""
+
+    reason: str
+    lines: tuple[LineTakenOff, ...]

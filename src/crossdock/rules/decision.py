@@ -40,13 +40,15 @@ class StepView(msgspec.Struct, frozen=True, gc=False):
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
-    """`cancel_steps` names steps that are dropped if they have not begun. `credit_released` leaves the open orders of
+    """`cancel_steps` names steps that are dropped if they have not begun; `revised_steps` are (name, payload) of such
+    that are to do something else. `credit_released` leaves the open orders of
     the customer's account; what `invoices` add to its open invoices the ledger derives from them."""
 
     progress: OrderProgress
     events: tuple[EventDraft, ...] = ()
     steps: tuple[StepDraft, ...] = ()
     cancel_steps: tuple[str, ...] = ()
+    revised_steps: tuple[tuple[str, bytes], ...] = ()
     stock: tuple[StockEffect, ...] = ()
     credit_released: Decimal = Decimal(0)
     part: ShipmentPart | None = None
@@ -63,6 +65,7 @@ def merge(first: Decision, then: Decision) -> Decision:
         events=first.events + then.events,
         steps=first.steps + tuple(step for step in then.steps if step.name not in laid),
         cancel_steps=first.cancel_steps + then.cancel_steps,
+        revised_steps=first.revised_steps + then.revised_steps,
         stock=first.stock + then.stock,
         credit_released=first.credit_released + then.credit_released,
         part=then.part or first.part,

@@ -37,7 +37,8 @@ EVENT_TYPES = {
     "erp.payment": "InvoicePaid", "erp.cancel_order": "ErpOrderCancelled",
     "wms.release": "FulfilmentReleased", "wms.cancel": "FulfilmentCancelled",
     "channel.acknowledge": "ChannelAcknowledged", "channel.ship": "ShipmentPublished",
-    "channel.cancel": "ChannelCancelled", "channel.status": "ChannelInformed", "carrier.track": "TrackingRegistered",
+    "channel.cancel": "ChannelCancelled", "channel.change": "ChannelChanged",
+    "channel.status": "ChannelInformed", "carrier.track": "TrackingRegistered",
 }  # fmt: skip
 
 # Only the partner's own answer says how these ended; what follows needs it.

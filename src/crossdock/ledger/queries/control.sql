@@ -11,6 +11,10 @@ SELECT paused FROM connections WHERE connection = $1;
 UPDATE connections SET paused = false, paused_by = NULL, paused_at = NULL, blocked_until = '-infinity'
 WHERE connection = $1 RETURNING connection;
 
+-- name: knows_operation
+-- Whether the connector of a connection has this operation, as processes that run have noted.
+SELECT EXISTS (SELECT FROM lanes WHERE connection = $1 AND operation = $2);
+
 -- name: override_breaker
 -- An operator's word beats the breaker's.
 UPDATE lanes SET override = $3, override_by = $4 WHERE connection = $1 AND operation = $2 RETURNING connection;

@@ -34,6 +34,17 @@ FROM json_to_recordset($1::json)
         hold_owner text, progress json)
 WHERE p.order_id = d.order_id AND p.version = d.version;
 
+-- name: read_releases
+-- What warehouses are to be told by releases that have not begun.
+SELECT order_id, name, payload FROM steps
+WHERE order_id = ANY ($1::bigint[]) AND operation = 'wms.release' AND state IN ('waiting', 'ready');
+
+-- name: revise_steps
+-- Steps that have not begun are to do something else.
+UPDATE steps s SET payload = r.payload
+FROM json_to_recordset($1::json) AS r (order_id bigint, name text, payload json)
+WHERE s.order_id = r.order_id AND s.name = r.name AND s.state IN ('waiting', 'ready');
+
 -- name: cancel_steps
 -- Drop steps that have not begun; returns how many of each order.
 WITH dropped AS (
