@@ -1,4 +1,4 @@
-"""Orders: place, list, read, timeline, cancel; and their shipments."""
+"""Orders: place, list, read, timeline, change, cancel; and their shipments."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import re
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from crossdock.insight.orders import OrderDetail, OrderFilter, list_shipments, o
 from crossdock.insight.paging import LIMIT_MAX
 from crossdock.insight.timeline import read_timeline
 from crossdock.ledger.acceptance import Arrival
+from crossdock.model.facts import LineChange
 from crossdock.model.orders import OrderAcknowledgment, OrderPlaced, OrderState, PlacedLine
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="How many at most")]
@@ -27,6 +29,7 @@ _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 KEY_HEADER: Final = "idempotency-key"
 CHANNEL_HEADER: Final = "crossdock-channel"
+LINES_MAX: Final = 1_000
 
 
 class OrderQuery(msgspec.Struct, frozen=True):
@@ -59,6 +62,31 @@ class OrderCancelled(msgspec.Struct, frozen=True):
 
     number: str
     state: OrderState
+
+
+class ChangeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is still wanted, in all, of the lines named; the others stay as they are. In the unit that was ordered, or
+    in the base unit; zero takes a line off."""
+
+    lines: Annotated[tuple[LineChange, ...], msgspec.Meta(min_length=1, max_length=LINES_MAX)]
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
+
+
+class ChangedLine(msgspec.Struct, frozen=True):
+    """Base units: `ordered` at first, `wanted` of it now, `cancelled` the rest."""
+
+    line: str
+    ordered: Decimal
+    wanted: Decimal
+    cancelled: Decimal
+
+
+class OrderChanged(msgspec.Struct, frozen=True):
+    """The order's state and lines right after."""
+
+    number: str
+    state: OrderState
+    lines: tuple[ChangedLine, ...]
 
 
 def choose_channel(call: Call) -> str:
@@ -213,6 +241,21 @@ async def cancel_order(call: Call) -> Answer:
     return json_answer(OrderCancelled(after.order.number, after.progress.state), 202)
 
 
+async def change_order(call: Call) -> Answer:
+    """Lower lines, or take them off, as far as no warehouse has been told of them: all that is asked, or nothing."""
+    found = await find_order(call)
+    body: ChangeBody = call.body
+    await call.services.control.change_order(
+        call.services.clock(), call.actor, found.order.order_id, body.lines, body.reason
+    )
+    after = await find_order(call)
+    lines = tuple(
+        ChangedLine(name, line.ordered, line.ordered - line.cancelled, line.cancelled)
+        for name, line in after.progress.lines.items()
+    )
+    return json_answer(OrderChanged(after.order.number, after.progress.state, lines))
+
+
 async def show_shipments(call: Call) -> Answer:
     """A page of shipments, newest orders first."""
     query: ShipmentQuery = call.query
@@ -233,4 +276,7 @@ def order_ids_of(numbers: tuple[str, ...]) -> dict[int, str]:
     return found
 
 
-__all__ = ["OrderDetail", "cancel_order", "list_orders", "place_order", "show_order", "show_shipments", "show_timeline"]
+__all__ = [
+    "OrderDetail", "cancel_order", "change_order", "list_orders", "place_order", "show_order", "show_shipments",
+    "show_timeline",
+]  # fmt: skip

@@ -87,6 +87,14 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         (Reply(200, "The timeline over all systems", Timeline),), scope="orders:read", problems=(404,),
     ),
     Endpoint(
+        "POST", "/v1/orders/{number}:change", orders.change_order, "Lower lines, or take them off", "orders",
+        (Reply(200, "The order's lines after it", orders.OrderChanged),),
+        scope="orders:write", body=orders.ChangeBody, body_media_type=_JSON, problems=(404, 409),
+        description="As far as no warehouse has been told of them: all that is asked, or nothing of it. It says what is "
+        "wanted in all, so the same change again changes nothing. Prices stay as they were agreed. More of a line is "
+        "another order. A change that comes too late (409, code change_too_late) says how much could be taken off.",
+    ),
+    Endpoint(
         "POST", "/v1/orders/{number}:cancel", orders.cancel_order, "Cancel what has not left", "orders",
         (Reply(202, "Being undone at the partners", orders.OrderCancelled),),
         scope="orders:write", body=orders.CancelBody, body_media_type=_JSON, problems=(404, 409),

@@ -1,7 +1,7 @@
 """A change after acceptance: what the buyer still wants of some lines, less than he ordered.
 
 Pure: (order, progress, steps, change) -> Decision. What waits for supply is taken off first, then what no warehouse has
-been told of, from the last round of release to the first; those releases go out with what is left. What is with a
+been told of, where it was found last; those releases go out with what is left. What is with a
 warehouse, or has left, is not changed: all of a change is taken, or nothing of it.
 """
 
@@ -157,7 +157,7 @@ def _take_off(
             effects += spread("release", line, "", owed)
             rest -= owed
         supplied = dict(now.supplied)
-        for name in reversed(waiting):
+        for _, name in sorted(((_found(line, name, releases[name].warehouse), name) for name in waiting), reverse=True):
             taken = min(rest, left[name].get(line.line, _NOTHING), now.open)
             if taken > 0:
                 place = releases[name].warehouse
@@ -186,6 +186,12 @@ def _take_off(
         after, (event,), cancel_steps=dropped, revised_steps=revised, stock=tuple(effects),
         credit_released=credit if uses_credit(order) else _NOTHING,
     )  # fmt: skip
+
+
+def _found(line: OrderLine, name: str, warehouse: str) -> tuple[int, int]:
+    """Goods are taken off where they were found last: of the latest round, at the least preferred warehouse."""
+    places = [allocation.location for allocation in line.allocations]
+    return int(name.partition("#")[2] or 1), places.index(warehouse) if warehouse in places else -1
 
 
 def _revise(

@@ -127,6 +127,9 @@ async def test_no_address_with_an_order_or_cart_shows_or_changes_another_channel
     assert named == OF_A_CHANNEL | OF_THE_CELL, "an address with a new name: say whose it is"
     bodies: dict[str, Any] = {
         "/v1/orders/{number}:cancel": {"reason": "x"},
+        "/v1/orders/{number}:change": {
+            "lines": [{"line": "1", "quantity": {"value": "1", "unit": "C62"}}], "reason": "x",
+        },
         "/v1/holds:release": {"orders": [number]},
         "/v1/holds:refuse": {"orders": [number], "reason": "x"},
         "/v1/quarantine:replay": {"orders": [number]},
@@ -144,7 +147,7 @@ async def test_no_address_with_an_order_or_cart_shows_or_changes_another_channel
             if with_name:
                 assert unknown.json()["detail"] == answer.json()["detail"], operation
             tried += 1
-    assert tried == 9
+    assert tried == 10
     kept = (await api.ask("portal-1", "GET", f"/v1/reservations/{theirs['reservation']}")).json()
     assert kept["state"] == "reserved"
     lists = ("orders", f"orders?text={number}", "holds", f"shipments?order={number}", "orders?channel=portal")

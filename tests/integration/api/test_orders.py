@@ -110,6 +110,50 @@ async def test_an_order_is_cancelled_and_its_stock_is_free_again(api: Api) -> No
     assert again == free
 
 
+def _wish(line: str, value: str, unit: str = "C62") -> dict[str, Any]:
+    return {"line": line, "quantity": {"value": value, "unit": unit}}
+
+
+async def test_a_line_is_lowered_and_its_goods_are_free_again(api: Api) -> None:
+    """A customer wants one piece less: his order had to be cancelled whole and placed anew."""
+    async def free() -> int:
+        answer = await api.ask("shop-1", "GET", "/v1/availability?sku=SKU-0")
+        return int(answer.json()["items"][0]["available"])
+
+    before = await free()
+    number = (await api.place("S-1")).json()["number"]
+    body = {"lines": [_wish("1", "1")], "reason": "one will do"}
+    answer = await api.ask("shop-1", "POST", f"/v1/orders/{number}:change", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["lines"][0] == {"line": "1", "ordered": "2", "wanted": "1", "cancelled": "1"}
+    assert before - await free() == 1
+    again = await api.ask("shop-1", "POST", f"/v1/orders/{number}:change", json=body)
+    assert again.json() == answer.json(), "what is wanted in all: told twice it is the same"
+    audit = await api.pool.fetch("SELECT actor, detail FROM audit WHERE action = 'order.change'")
+    assert [(row["actor"], msgspec.json.decode(row["detail"])["reason"]) for row in audit] == [
+        ("api:shop-1", "one will do")
+    ]
+
+
+async def test_a_change_that_cannot_be_is_told_with_what_to_do(api: Api) -> None:
+    number = (await api.place("S-1")).json()["number"]
+    for wishes, status, code in (
+        ([_wish("1", "5")], 409, "change_more"), ([_wish("9", "1")], 422, "line_unknown"),
+        ([_wish("1", "1", "MTR")], 422, "change_unit"), ([_wish("1", "0.5")], 422, "quantity_fraction"),
+        ([_wish("1", "-1")], 422, "quantity_negative"), ([_wish("1", "1"), _wish("1", "0")], 422, "line_twice"),
+    ):  # fmt: skip
+        body = {"lines": wishes, "reason": "x"}
+        answer = await api.ask("shop-1", "POST", f"/v1/orders/{number}:change", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    await api.pool.execute("UPDATE steps SET state = 'done' WHERE operation = 'wms.release'")
+    body = {"lines": [_wish("1", "1")], "reason": "x"}
+    late = (await api.ask("shop-1", "POST", f"/v1/orders/{number}:change", json=body)).json()
+    assert (late["code"], late["status"]) == ("change_too_late", 409)
+    assert "cancel the order" in late["next_action"]
+    progress = (await api.ask("shop-1", "GET", f"/v1/orders/{number}")).json()["progress"]
+    assert all("cancelled" not in line for line in progress["lines"].values())
+
+
 async def test_lists_are_paged_to_the_end_without_repeating(api: Api) -> None:
     for index in range(7):
         await api.place(f"S-{index}", lines=1)

@@ -69,10 +69,12 @@ def make_policy(plan: Plan = FULL, **channel: Any) -> Policy:
 
 @dataclass
 class Partner:
-    """An in-process partner: a log of effects by key, and faults to come. `log` is the outside evidence."""
+    """An in-process partner: a log of effects by key, and faults to come. `log` is the outside evidence,
+    `asked` what was to be done, by key."""
 
     log: list[tuple[str, str]] = field(default_factory=list)
     effects: dict[str, Done] = field(default_factory=dict)
+    asked: dict[str, bytes] = field(default_factory=dict)
     faults: list[CrossdockError] = field(default_factory=list)
     refuses: dict[str, CrossdockError] = field(default_factory=dict)
     lose_answers: int = 0
@@ -88,6 +90,7 @@ class Partner:
         if call.operation in self.refuses:
             raise self.refuses[call.operation]
         self.log.append((call.operation, call.key))
+        self.asked[call.key] = call.payload
         done = self.effects[call.key] = self._answer(call)
         if self.lose_answers:
             self.lose_answers -= 1
@@ -122,7 +125,7 @@ class Partner:
 OPERATIONS = {
     "tax": ("tax.quote",), "payment": ("payment.authorise", "payment.capture", "payment.void"),
     "erp": ("erp.place_order", "erp.ship", "erp.payment", "erp.cancel_order"), "wms": ("wms.release", "wms.cancel"),
-    "shop": ("channel.acknowledge", "channel.ship", "channel.cancel", "channel.status"),
+    "shop": ("channel.acknowledge", "channel.ship", "channel.cancel", "channel.change", "channel.status"),
 }  # fmt: skip
 
 
