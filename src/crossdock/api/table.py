@@ -90,7 +90,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "POST", "/v1/orders/{number}:change", orders.change_order, "Lower lines, or take them off", "orders",
         (Reply(200, "The order's lines after it", orders.OrderChanged),),
         scope="orders:write", body=orders.ChangeBody, body_media_type=_JSON, problems=(404, 409),
-        description="As far as no warehouse has been told of them: all that is asked, or nothing of it. It says what is "
+        description="As far as no warehouse has been told of them: all that is asked, or nothing. It says what is "
         "wanted in all, so the same change again changes nothing. Prices stay as they were agreed. More of a line is "
         "another order. A change that comes too late (409, code change_too_late) says how much could be taken off.",
     ),
