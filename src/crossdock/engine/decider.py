@@ -336,7 +336,7 @@ class Decider:
                 plan, routes = self._plans.plan_of(order), self._plans.routes(order.channel)
                 return decide_shipment(order, progress, body, steps, plan, routes)
             case FulfilmentShorted():
-                return decide_short(order, progress, body)
+                decision = decide_short(order, progress, body, steps)
             case OrderPaid():
                 return decide_paid(progress, body)
             case CancellationRequested():

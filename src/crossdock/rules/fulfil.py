@@ -20,12 +20,13 @@ from crossdock.model.fulfilment import Package, PartLine, Shipment, ShipmentPart
 from crossdock.model.orders import LineProgress, LineTax, Order, OrderLine, OrderProgress, OrderState
 from crossdock.model.values import Money, Quantity, part_amount
 from crossdock.policy.plans import Plan
-from crossdock.rules.decision import Decision, StepView, StockEffect
+from crossdock.rules.decision import Decision, StepView, StockEffect, merge
 from crossdock.rules.kits import ONE, kits_there, per_unit, spread
 from crossdock.rules.plan import COMPENSATION, Routes, plan_compensation, plan_release, plan_shipment
 
 LABEL_CHARACTERS_MAX: Final = 64
 NOT_BEGUN = ("waiting", "ready")
+ENDED = ("done", "cancelled", "failed")
 SUPPLY_ROUNDS_MAX = 6
 """After so many rounds a warehouse that keeps coming short is left to a person."""
 
@@ -95,8 +96,11 @@ def _check_packages(packages: Sequence[Package]) -> tuple[tuple[Package, ...], d
     return tuple(found), wrong
 
 
-def decide_short(order: Order, progress: OrderProgress, short: FulfilmentShorted) -> Decision:
-    """What a warehouse cannot pick waits for supply: it leaves the reservation and stays owed to the customer.
+def decide_short(
+    order: Order, progress: OrderProgress, short: FulfilmentShorted, steps: Sequence[StepView] = ()
+) -> Decision:
+    """What a warehouse cannot pick waits for supply: it leaves the reservation and stays owed to the customer. Of an
+    order that was called off meanwhile it is cancelled.
 
     A warehouse that misses a component of kits cannot make as many kits: all of their components wait. The line that it
     names comes first, then those that it was to ship; what that line does not have open is missing from others of the
@@ -108,6 +112,8 @@ def decide_short(order: Order, progress: OrderProgress, short: FulfilmentShorted
     wanted = Decimal(short.quantity)
     lines = dict(progress.lines)
     effects: list[StockEffect] = []
+    credit = Decimal(0)
+    called_off = "cancellation_requested" in progress.milestones and progress.state not in ("held", "cancelled")
 
     def comes_later(line: OrderLine) -> tuple[bool, bool]:
         return line.line != short.line, _still_at(line, lines[line.line], short.warehouse) <= 0
@@ -121,13 +127,23 @@ def decide_short(order: Order, progress: OrderProgress, short: FulfilmentShorted
         if quantity > 0:
             now = lines[line.line]
             supplied = {**now.supplied, short.warehouse: now.supplied.get(short.warehouse, Decimal(0)) - quantity}
-            lines[line.line] = msgspec.structs.replace(now, backordered=now.backordered + quantity, supplied=supplied)
             effects += spread("release", line, short.warehouse, quantity)
-            effects += spread("reserve", line, "", quantity)
+            if called_off:
+                already = now.shipped + now.cancelled
+                credit += part_amount(line.amount.amount, line.quantity.value, already, quantity, order.currency)
+                lines[line.line] = msgspec.structs.replace(now, cancelled=now.cancelled + quantity, supplied=supplied)
+            else:
+                effects += spread("reserve", line, "", quantity)
+                owed = now.backordered + quantity
+                lines[line.line] = msgspec.structs.replace(now, backordered=owed, supplied=supplied)
             wanted -= quantity * each
     body = {"warehouse": short.warehouse, "sku": short.sku, "quantity": short.quantity, "reason": short.reason}
     after = msgspec.structs.replace(progress, lines=lines, shorts=(*progress.shorts, told))
-    return Decision(after, (EventDraft("PickShorted", body),), stock=tuple(effects))
+    decision = Decision(
+        after, (EventDraft("PickShorted", body),), stock=tuple(effects),
+        credit_released=credit if uses_credit(order) else Decimal(0),
+    )  # fmt: skip
+    return stop_if_nothing_is_left(decision, steps) if called_off else decision
 
 
 def decide_supply(
@@ -220,10 +236,29 @@ def decide_cancellation(
         closed = msgspec.structs.replace(closed, stock=(), credit_released=Decimal(0))
     state: OrderState = "cancelled" if not handed_over and not progress.shipments else progress.state
     hold = None if state == "cancelled" else closed.progress.hold
-    return msgspec.structs.replace(
+    decision = msgspec.structs.replace(
         closed, progress=msgspec.structs.replace(closed.progress, state=state, hold=hold),
         events=(event, *closed.events), steps=undo, cancel_steps=dropped,
     )  # fmt: skip
+    asking = undo or any(view.operation == "wms.cancel" and view.state not in ENDED for view in steps)
+    # Warehouses that were all asked before say nothing more that could end it.
+    return decision if asking or state in ("cancelled", "held") else stop_if_nothing_is_left(decision, steps)
+
+
+def stop_if_nothing_is_left(decision: Decision, steps: Sequence[StepView]) -> Decision:
+    """An order that was called off, of which nothing is open any more: where nothing left, it is undone everywhere."""
+    lines = decision.progress.lines.values()
+    if any(line.open > 0 or line.backordered > 0 for line in lines):
+        return decision
+    if any(line.shipped for line in lines):
+        return msgspec.structs.replace(decision, progress=msgspec.structs.replace(decision.progress, state="shipped"))
+    dropped = tuple(view.name for view in steps if view.state in NOT_BEGUN and view.operation != "wms.cancel")
+    known = {view.name for view in steps}
+    undo = tuple(draft for draft in plan_compensation(steps, "The order was cancelled.") if draft.name not in known)
+    stopped = Decision(
+        msgspec.structs.replace(decision.progress, state="cancelled"), steps=undo, cancel_steps=dropped
+    )
+    return merge(decision, stopped)
 
 
 def _warehouse_of(release: str) -> str:

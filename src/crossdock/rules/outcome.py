@@ -25,7 +25,7 @@ from crossdock.model.orders import (
 from crossdock.model.values import Money, part_amount
 from crossdock.policy.plans import Plan
 from crossdock.rules.decision import Decision, StepView, StockEffect, merge
-from crossdock.rules.fulfil import NOT_BEGUN, cancel_lines, given_at, uses_credit
+from crossdock.rules.fulfil import NOT_BEGUN, cancel_lines, given_at, stop_if_nothing_is_left, uses_credit
 from crossdock.rules.kits import spread
 from crossdock.rules.plan import plan_closing, plan_compensation, tell_channel
 
@@ -232,19 +232,11 @@ def _called_back(
         credit += part_amount(line.amount.amount, line.quantity.value, taken, gone, order.currency)
         lines[line.line] = msgspec.structs.replace(now, cancelled=now.cancelled + gone)
         effects += spread("release", line, warehouse, gone)
-    closed = all(line.open == 0 and line.backordered == 0 for line in lines.values())
-    nothing_left = closed and not any(line.shipped for line in lines.values())
-    undo = plan_compensation(steps, "The order was cancelled.") if nothing_left else ()
-    dropped = tuple(
-        view.name for view in steps if nothing_left and view.state in NOT_BEGUN and view.operation != "wms.cancel"
+    after = msgspec.structs.replace(progress, lines=lines)
+    found = msgspec.structs.replace(
+        decision, progress=after, stock=tuple(effects), credit_released=credit if uses_credit(order) else Decimal(0)
     )
-    known = {view.name for view in steps}
-    state: OrderState = "cancelled" if nothing_left else "shipped" if closed else progress.state
-    after = msgspec.structs.replace(progress, lines=lines, state=state)
-    return msgspec.structs.replace(
-        decision, progress=after, stock=tuple(effects), credit_released=credit if uses_credit(order) else Decimal(0),
-        steps=tuple(draft for draft in undo if draft.name not in known), cancel_steps=dropped,
-    )  # fmt: skip
+    return stop_if_nothing_is_left(found, steps)
 
 
 def _match_called_back(

@@ -91,3 +91,41 @@ async def test_an_order_that_left_whole_is_not_closed_by_hand(database_url: str)
         assert (await progress_of(world, order_id)).state == "completed"
         assert asked(world, "erp") == ["erp.place_order", "erp.ship"]
         assert asked(world, "payment") == ["payment.authorise", "payment.capture"]
+
+
+async def test_what_came_short_after_the_order_was_called_off_is_not_owed(database_url: str) -> None:
+    """Seed 609 with 200 orders: the warehouse called back what it had and told its short pick after that. It stayed owed
+    to a buyer who had cancelled; told twice, the order stood still for ever with its card charged."""
+    async with open_world(database_url) as world, Working(world):
+        order_id = await place(world, "S-1", lines=1, quantity=5)
+        await settled(world)
+        world.partners["wms"].result = msgspec.json.encode({"cancelled": {"1": "3"}})
+        request = CancellationRequested("S-1", NOW, "changed my mind")
+        await world.intake.record([channel_fact("order.cancellation_requested", request)])
+        await settled(world)
+        raw = msgspec.json.encode(FulfilmentShorted(f"CD{order_id:08d}-HAM", "HAM", "SKU-0", "2", NOW))
+        await world.intake.record([Fact("wms", "fulfilment.shorted", "s-1", raw, raw, subject=f"CD{order_id:08d}-HAM")])
+        await settled(world)
+        progress = await progress_of(world, order_id)
+        assert (progress.state, progress.lines["1"].cancelled) == ("cancelled", Decimal(5))
+        assert asked(world, "payment") == ["payment.authorise", "payment.void"]
+        assert asked(world, "erp") == ["erp.place_order", "erp.cancel_order"]
+        reserved = await world.pool.fetchval("SELECT sum(quantity - shipped - released) FROM reservations")
+        assert reserved == 0
+
+
+async def test_an_order_whose_warehouses_were_all_asked_ends_when_it_is_called_off_again(database_url: str) -> None:
+    async with open_world(database_url) as world, Working(world):
+        order_id = await place(world, "S-1", lines=1, quantity=5)
+        await settled(world)
+        world.partners["wms"].result = msgspec.json.encode({"cancelled": {}})
+        await world.control.cancel_order(system_clock(), "ops", order_id, "The buyer called.")
+        await settled(world)
+        assert (await progress_of(world, order_id)).state == "accepted", "the warehouse ships it"
+        raw = msgspec.json.encode(FulfilmentShorted(f"CD{order_id:08d}-HAM", "HAM", "SKU-0", "5", NOW))
+        await world.intake.record([Fact("wms", "fulfilment.shorted", "s-1", raw, raw, subject=f"CD{order_id:08d}-HAM")])
+        await settled(world)
+        await world.control.cancel_order(system_clock(), "ops", order_id, "The buyer called.")
+        await settled(world)
+        assert (await progress_of(world, order_id)).state == "cancelled"
+        assert asked(world, "payment") == ["payment.authorise", "payment.void"]
