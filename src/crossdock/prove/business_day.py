@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
 from crossdock.model.documents import Address, Customer, Pack, PriceAgreement, Product
-from crossdock.model.facts import Fact, SupplyReported
+from crossdock.model.facts import Fact, LineChange, SupplyReported
 from crossdock.model.orders import FulfilmentPolicy, OrderPlaced, PaymentIntent, PlacedLine
 from crossdock.model.stock import InboundSupply
 from crossdock.model.values import Money, Quantity
@@ -94,6 +95,7 @@ def draw_day(chance: random.Random, orders: int) -> Business:
     planned = tuple(
         _draw_order(chance, index, hour, len(customers)) for index, hour in enumerate(_hours_of(chance, orders))
     )
+    planned = _draw_changes(planned)
     receipts, supplies = _draw_supply(chance, larger)
     reports, prices = _draw_prices(chance, lists)
     pace = Pace(slowest_seconds=at_hour(1), counts_max=14, count_gap_seconds=(5, at_hour(2)), places_max=8)
@@ -153,6 +155,29 @@ def _draw_order(chance: random.Random, index: int, hour: int, customers: int) ->
     return PlannedOrder(
         index, placed, round(at_seconds, 3), cancel_after, paid_after, channel, is_pushed=channel == MARKET
     )  # fmt: skip
+
+
+def _draw_changes(planned: tuple[PlannedOrder, ...]) -> tuple[PlannedOrder, ...]:
+    """Buyers who want less of something than they ordered: most at once, when no warehouse has been told yet; some when
+    it is too late, and a few want more, which is no change. Drawn apart, so that the day stays what it was without."""
+    chance = random.Random(f"changes of {len(planned)} until {planned[-1].at_seconds}")
+    found = []
+    for order in planned:
+        lines = order.placed.lines
+        if chance.random() >= 0.15:
+            found.append(order)
+            continue
+        changed = sorted(chance.sample(range(len(lines)), chance.randint(1, len(lines))))
+        more = int(chance.random() < 0.05)
+        change = tuple(
+            LineChange(lines[place].line, Quantity(
+                Decimal(chance.randint(0, int(lines[place].quantity.value)) + more * 10), lines[place].quantity.unit
+            ))
+            for place in changed
+        )  # fmt: skip
+        after = chance.uniform(-0.5, 1.5) if chance.random() < 0.7 else chance.uniform(0, at_hour(1))
+        found.append(replace(order, change_after_seconds=round(after, 3), change=change))
+    return tuple(found)
 
 
 def _draw_line(chance: random.Random, number: int, channel: str, *, hot: bool) -> PlacedLine:

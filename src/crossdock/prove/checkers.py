@@ -16,7 +16,12 @@ from crossdock.prove.commit_checkers import (
     nothing_is_oversold,
     reservations_follow_one_another,
 )
-from crossdock.prove.day_checkers import prices_are_those_agreed, what_is_parked_says_why, what_was_forgotten_shows
+from crossdock.prove.day_checkers import (
+    changes_are_kept,
+    prices_are_those_agreed,
+    what_is_parked_says_why,
+    what_was_forgotten_shows,
+)
 from crossdock.prove.history import Found, History
 from crossdock.prove.stock_checkers import STOCK_CHECKERS
 from crossdock.prove.stock_history import StockHistory
@@ -94,7 +99,9 @@ def every_fact_decided(history: History) -> Found:
             yield f"{row['kind']} {row['business_key']}", "waits for its order, which is there"
 
 
-_BUSINESS_CAUSES: Final = ("cancellation_too_late", "order_unknown")
+_BUSINESS_CAUSES: Final = (
+    "cancellation_too_late", "change_held", "change_more", "change_too_late", "order_unknown",
+)  # fmt: skip
 
 
 def history_without_gaps(history: History) -> Found:
@@ -360,7 +367,7 @@ CHECKERS: Final[tuple[Checker, ...]] = (
     timeline_tells_the_truth, what_was_stopped_is_undone, the_rest_is_let_go, what_was_reported_is_known,
     secrets_stay_secret,
     reservations_follow_one_another, answers_follow_commits, prices_are_those_agreed, what_is_parked_says_why,
-    what_was_forgotten_shows, causes_are_told_first,
+    what_was_forgotten_shows, causes_are_told_first, changes_are_kept,
 )  # fmt: skip
 
 

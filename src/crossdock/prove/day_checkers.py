@@ -47,3 +47,24 @@ def what_was_forgotten_shows(history: History) -> Found:
             continue
         if step["state"] not in ("quarantined", "failed", "cancelled", "done"):
             yield f"{step['number']}/{step['name']}", f"was refused by a partner that forgot, and is {step['state']}"
+
+
+def changes_are_kept(history: History) -> Found:
+    """Of what a buyer changed no more left, or is still to leave, than he wanted after it."""
+    taken = {
+        row["subject"] for row in history.tables["facts"]
+        if row["kind"] == "order.change_requested" and row["state"] == "applied"
+    }  # fmt: skip
+    for order in history.tables["orders"]:
+        if order["channel_number"] not in taken:
+            continue
+        sizes = {
+            line["line"]: Decimal(line["quantity"]["value"]) / Decimal(line["ordered"]["value"])
+            for line in order["body"]["lines"]
+        }  # fmt: skip
+        for change in history.changes[order["channel_number"]]:
+            line = order["progress"]["lines"][change.line]
+            standing = Decimal(line["ordered"]) - Decimal(line.get("cancelled", "0"))
+            wanted = change.quantity.value * sizes[change.line]
+            if max(standing, Decimal(line.get("shipped", "0"))) > wanted:
+                yield order["number"], f"line {change.line}: {wanted} were wanted after a change, {standing} stand"

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from crossdock.model.facts import LineChange
+
 Found = Iterator[tuple[str, str]]
 """What a checker finds: subject and message."""
 
@@ -116,6 +118,7 @@ class History(msgspec.Struct):
     tables: dict[str, list[dict[str, Any]]] = {}
     complaints: list[str] = []
     planted: list[str] = []
+    changes: dict[str, tuple[LineChange, ...]] = {}
     prices: dict[str, tuple[tuple[float, Decimal], ...]] = {}
     spoken: list[str] = []
     virtual_seconds: float = 0

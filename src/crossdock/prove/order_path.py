@@ -22,7 +22,7 @@ from crossdock.engine.worker import make_known
 from crossdock.ledger import proof
 from crossdock.ledger.acceptance import Arrival
 from crossdock.model.errors import CrossdockError
-from crossdock.model.facts import CancellationRequested, Fact, OrderPaid
+from crossdock.model.facts import CancellationRequested, Fact, OrderChange, OrderPaid
 from crossdock.prove.database import ProcessPool
 from crossdock.prove.faults import DATABASE, ApiChanged, Plan, YesterdayAgain
 from crossdock.prove.history import Acknowledged, Deed, History, Parked
@@ -196,6 +196,11 @@ async def _report(run: Run, order: PlannedOrder) -> None:
         at = order.at_seconds + order.cancel_after_seconds
         request = CancellationRequested(number, EPOCH + timedelta(seconds=at), "changed my mind")
         moments.append((at, _fact(connection, "order.cancellation_requested", number, request)))
+    if order.change_after_seconds is not None:
+        at = max(order.at_seconds + order.change_after_seconds, 0)
+        change = OrderChange(number, EPOCH + timedelta(seconds=at), order.change, "wants less")
+        run.history.changes[number] = order.change
+        moments.append((at, _fact(connection, "order.change_requested", number, change)))
     passed = 0.0
     for at, fact in sorted(moments, key=lambda item: item[0]):
         await asyncio.sleep(at - passed)

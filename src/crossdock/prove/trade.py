@@ -15,7 +15,7 @@ import msgspec
 
 from crossdock.ledger import master_data
 from crossdock.model.documents import Address, Customer, Pack, PriceAgreement, Product
-from crossdock.model.facts import Fact
+from crossdock.model.facts import Fact, LineChange
 from crossdock.model.orders import FulfilmentPolicy, OrderPlaced, PaymentIntent, PlacedLine
 from crossdock.model.stock import InventoryBalance
 from crossdock.model.values import Money, Quantity
@@ -86,6 +86,9 @@ class PlannedOrder:
     """The channel tells it as a message, and nobody waits for our answer."""
     on_way_seconds: float = 0.0
     """So long after its buyer placed it, it comes to us."""
+    change_after_seconds: float | None = None
+    change: tuple[LineChange, ...] = ()
+    """What the buyer wants of some lines after all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,11 @@ def _check_state(progress: OrderProgress) -> None:
             "change_held", "The order is held: a release decides it anew as it was placed.",
             next_action="Release it and then change it, or refuse it.",
         )  # fmt: skip
+    if "cancellation_requested" in progress.milestones:
+        raise Refused(
+            "change_too_late", "The order was called off: what can be is cancelled.",
+            next_action="Let the buyer order anew what he wants after all.",
+        )  # fmt: skip
     if progress.state in ("refused", "cancelled", "shipped", "completed"):
         raise Refused(
             "change_too_late", f"The order is {progress.state}: nothing of it is left to be changed.",

@@ -94,8 +94,8 @@ async def test_an_order_that_left_whole_is_not_closed_by_hand(database_url: str)
 
 
 async def test_what_came_short_after_the_order_was_called_off_is_not_owed(database_url: str) -> None:
-    """Seed 609 with 200 orders: the warehouse called back what it had and told its short pick after that. It stayed owed
-    to a buyer who had cancelled; told twice, the order stood still for ever with its card charged."""
+    """Seed 609 with 200 orders: the warehouse called back what it had and told its short pick after that. It stayed
+    owed to a buyer who had cancelled; called off again, the order stood still for ever with its card charged."""
     async with open_world(database_url) as world, Working(world):
         order_id = await place(world, "S-1", lines=1, quantity=5)
         await settled(world)

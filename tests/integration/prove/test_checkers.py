@@ -10,6 +10,8 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from crossdock.model.facts import LineChange
+from crossdock.model.values import Quantity
 from crossdock.prove.checkers import CHECKERS, judge
 from crossdock.prove.faults import FAULT_NAMES
 from crossdock.prove.history import History, Parked
@@ -135,6 +137,17 @@ def _rest_kept(history: History) -> None:
     next(iter(order["progress"]["lines"].values()))["cancelled"] = "1"
 
 
+def _more_than_was_wanted(history: History) -> None:
+    order = history.tables["orders"][0]
+    line = next(iter(order["progress"]["lines"]))
+    unit = order["body"]["lines"][0]["ordered"]["unit"]
+    history.changes[order["channel_number"]] = (LineChange(line, Quantity(Decimal(0), unit)),)
+    history.tables["facts"].append({
+        **history.tables["facts"][0], "kind": "order.change_requested", "state": "applied",
+        "subject": order["channel_number"],
+    })  # fmt: skip
+
+
 def _forgotten_payment(history: History) -> None:
     order = history.tables["orders"][0]
     order["progress"].pop("paid", None)
@@ -225,6 +238,7 @@ PLANTED: dict[str, list[Callable[[History], None]]] = {
     "prices_are_those_agreed": [_yesterdays_price],
     "what_is_parked_says_why": [_parked_without_a_word],
     "what_was_forgotten_shows": [_refused_by_one_who_forgot],
+    "changes_are_kept": [_more_than_was_wanted],
     "causes_are_told_first": [_completed_before_its_last_step, _shipped_before_it_was_placed],
 }
 

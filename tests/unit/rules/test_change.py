@@ -185,6 +185,15 @@ def test_a_line_is_not_changed_twice_in_one_change() -> None:
         Accepted().change(("1", "5", "C62"), ("1", "6", "C62"))
 
 
+def test_an_order_that_was_called_off_is_not_changed_any_more() -> None:
+    it = Accepted()
+    it.begin("HAM")
+    it.change(("1", "0", "C62"), ("2", "0", "XBX"))
+    assert it.progress.state == "accepted", "a warehouse is asked to call back"
+    with pytest.raises(Refused, match="called off"):
+        it.change(("2", "1", "XBX"), later=1)
+
+
 @pytest.mark.parametrize(
     ("state", "code"), [("held", "change_held"), ("completed", "change_too_late"), ("refused", "change_too_late")]
 )
