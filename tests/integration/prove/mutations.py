@@ -370,6 +370,10 @@ def _tell_what_followed_first(patch: Patch) -> None:
     patch.setattr(ledger_decisions, "event_rows", backwards)
 
 
+def _tell_the_warehouse_what_was_ordered_first(patch: Patch) -> None:
+    patch.setattr(ledger_decisions, "_revise_steps", _nothing_found)
+
+
 def _sell_beyond_the_limit(patch: Patch) -> None:
     patch.setattr(accept, "find_excess", lambda *_: Decimal(0))
 
@@ -397,7 +401,9 @@ MUTATIONS = [
     Mutation(plant.__name__.strip("_"), plant, RUSH) for plant in (_promise_what_is_promised, _give_what_is_not_free)
 ] + [
     Mutation(plant.__name__.strip("_"), plant, BUSINESS_DAY, DAY_ORDERS)
-    for plant in (_miss_new_prices, _begin_prices_too_early, _sell_beyond_the_limit)
+    for plant in (
+        _miss_new_prices, _begin_prices_too_early, _sell_beyond_the_limit, _tell_the_warehouse_what_was_ordered_first,
+    )
 ] + [
     Mutation(plant.__name__.strip("_"), plant, STOCK_TOLD) for plant in STOCK_MUTATIONS
 ]  # fmt: skip

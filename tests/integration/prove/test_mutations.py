@@ -34,6 +34,7 @@ KNOWN_SEEDS = {
     "give_what_is_not_free": 101,
     "count_a_short_as_often_as_it_is_told": 117,
     "leave_the_rest_with_partners": 120,
+    "tell_the_warehouse_what_was_ordered_first": 1,
     "miss_new_prices": 2,
     "begin_prices_too_early": 2,
     "sell_beyond_the_limit": 2,
